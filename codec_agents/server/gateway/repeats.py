@@ -3,6 +3,10 @@
 Only a client that says so repeats a request: by an idempotency key, or by its count of retries with the same
 body. The same body sent anew is another sample. A repeated request waits for the first one, if that is still
 under way, and then gets its turn, with the same ids in it; if that was broken off, the request is made anew.
+
+A count of retries does not say which request is sent again. Clients that draw many samples of one prompt send
+many equal ones, of which a busy server refuses some, and the retry of one must not get the sample of another.
+So it is a new sample wherever it could be of a request that is not known here.
 """
 
 from __future__ import annotations
@@ -10,8 +14,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+import anyio
 
 from codec_agents.server.gateway.equivalence import joined
 from codec_agents.server.http import HttpError
@@ -28,11 +35,44 @@ AGE: Final = 600.0
 """Seconds for which a request is remembered: longer than clients go on retrying."""
 
 
+class Sent(NamedTuple):
+    """A request, as far as it is compared with others.
+
+    Fields:
+        key: the same for a request and its repetitions.
+        digest: of its body.
+        size: of its body, in bytes.
+        named: whether the client has given it an idempotency key.
+        again: whether the client says that it sends it again.
+    """
+
+    key: bytes
+    digest: bytes
+    size: int
+    named: bool
+    again: bool
+
+    @classmethod
+    def of(cls, tenant: bytes, path: str, body: bytes, hints: Hints) -> Sent:
+        """Return the request of a client with this body."""
+        own, digest = hints.idempotency_key, hashlib.blake2b(body, digest_size=32).digest()
+        named = b"key" + own.encode() if own else b"body" + digest
+        key = joined([tenant, path.encode(), named])
+        return cls(key, digest, len(body), bool(own), hints.retry_count > 0)
+
+
 class _Request(NamedTuple):
     begun: float
     digest: bytes
     exchange: Exchange
     size: int
+    alone: bool
+    """Whether no other request with the same key began lately, of which a retry could be as well."""
+
+    @property
+    def whole(self) -> bool:
+        exchange = self.exchange
+        return exchange.node is not None and not exchange.node.partial and not exchange.values.lost
 
 
 class Repeats:
@@ -43,49 +83,70 @@ class Repeats:
         self._most_bytes = most_bytes
         self._bytes = 0
         self._known: OrderedDict[bytes, _Request] = OrderedDict()
+        self._beginning: dict[bytes, anyio.Event] = {}
+        """Set when the request with a key is known, or has failed."""
+        self._failed = float("-inf")
+        """When a request last failed before it was known: its retry is of none that is known."""
 
-    async def earlier(self, tenant: bytes, path: str, body: bytes, hints: Hints) -> Exchange | None:
+    async def earlier(self, sent: Sent) -> Exchange | None:
         """Return the exchange of the same request, once it is over; None where there is none to repeat.
 
         Raises:
             HttpError: 409, the idempotency key was given to another request.
         """
-        if not hints.idempotency_key and not hints.retry_count:
+        if not sent.named and not sent.again:
             return None
-        found = self._known.get(self._key(tenant, path, body, hints))
-        if found is None or self._clock() - found.begun > AGE:
+        while (beginning := self._beginning.get(sent.key)) is not None:
+            await beginning.wait()
+        found = self._lately(sent.key)
+        if found is None or not (sent.named or (found.alone and self._clock() - self._failed > AGE)):
             return None
-        exchange = found.exchange
-        if found.digest != _digest(body):
+        if found.digest != sent.digest:
             raise HttpError(
                 409,
                 "the idempotency key was given to a request with another body",
                 code="idempotency_conflict",
             )
         # Its turn may be half done. Should it break off, this one is generated anew.
-        await exchange.ended.wait()
-        whole = exchange.node is not None and not exchange.node.partial and not exchange.values.lost
-        return exchange if whole else None
+        await found.exchange.ended.wait()
+        return found.exchange if found.whole else None
 
-    def begun(self, tenant: bytes, path: str, body: bytes, hints: Hints, exchange: Exchange) -> None:
+    @contextmanager
+    def beginning(self, sent: Sent) -> Iterator[None]:
+        """Let those that repeat a request wait until it is known."""
+        ready = anyio.Event()
+        # Of equal samples the first one is waited for: a retry among several repeats none of them.
+        waited_for = self._beginning.setdefault(sent.key, ready) is ready
+        try:
+            yield
+        except BaseException:
+            self.failed()
+            raise
+        finally:
+            if waited_for:
+                del self._beginning[sent.key]
+            ready.set()
+
+    def begun(self, sent: Sent, exchange: Exchange) -> None:
         """Remember a request that begins."""
-        key = self._key(tenant, path, body, hints)
-        self._forget(key)
-        size = len(body) + exchange.continuation.size
-        self._known[key] = _Request(self._clock(), _digest(body), exchange, size)
+        before = self._lately(sent.key)
+        # One that broke off is the one that is sent again here.
+        alone = before is None or (before.alone and sent.again and not before.whole)
+        self._forget(sent.key)
+        size = sent.size + exchange.continuation.size
+        self._known[sent.key] = _Request(self._clock(), sent.digest, exchange, size, alone)
         self._bytes += size
         while len(self._known) > MOST or self._bytes > self._most_bytes:
             self._forget(next(iter(self._known)))
 
+    def failed(self) -> None:
+        """Note that a request failed before it was known here."""
+        self._failed = self._clock()
+
+    def _lately(self, key: bytes) -> _Request | None:
+        found = self._known.get(key)
+        return None if found is None or self._clock() - found.begun > AGE else found
+
     def _forget(self, key: bytes) -> None:
         if (known := self._known.pop(key, None)) is not None:
             self._bytes -= known.size
-
-    def _key(self, tenant: bytes, path: str, body: bytes, hints: Hints) -> bytes:
-        own = hints.idempotency_key
-        named = b"key" + own.encode() if own else b"body" + _digest(body)
-        return joined([tenant, path.encode(), named])
-
-
-def _digest(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=32).digest()

@@ -33,12 +33,12 @@ from codec_agents.server.gateway.conversations import Conversations, Exchange
 from codec_agents.server.gateway.equivalence import joined
 from codec_agents.server.gateway.filters import filtered
 from codec_agents.server.gateway.metrics import render_counts
-from codec_agents.server.gateway.repeats import Repeats
+from codec_agents.server.gateway.repeats import Repeats, Sent
 from codec_agents.server.gateway.run_records import Capture, ConversationRecords, Speaker
 from codec_agents.server.gateway.store import MemoryStore, Store
 from codec_agents.server.gateway.tool_choice import require_choices, with_one_call
 from codec_agents.server.gateway.tracing import RequestSpan
-from codec_agents.server.http import JSON, Receive, Request, Send
+from codec_agents.server.http import JSON, HttpError, Receive, Request, Send
 from codec_agents.server.lanes import Lanes
 from codec_agents.server.settings import ServerSettings
 from codec_core.frames import CodecFrame
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from codec_agents.engines.base import Engine, SamplingOptions
     from codec_agents.server.exchanges import Exchange as Count
     from codec_agents.server.exchanges import Exchanges
+    from codec_agents.server.http import BodyShare
     from codec_core.maps import TokenizerMap
     from codec_core.vocabulary import Vocabulary
 
@@ -138,6 +139,22 @@ class Gateway(CodecServer):
         self._filters = filters
         self._repeats = Repeats()
 
+    async def _with_body(
+        self, exchange: Count, request: Request, receive: Receive, share: BodyShare
+    ) -> Request:
+        try:
+            return await super()._with_body(exchange, request, receive, share)
+        except BaseException:
+            self._repeats.failed()
+            raise
+
+    def _require_room(self, running: int = 0) -> None:
+        try:
+            super()._require_room(running)
+        except HttpError:
+            self._repeats.failed()
+            raise
+
     async def _converse(self, request: Request) -> tuple[Job, Answer]:
         read = partial(READERS[request.path], of_engines=True)
         # `begun_ids` makes a model call; what it cannot make is refused by `require_choices`, or there.
@@ -145,14 +162,16 @@ class Gateway(CodecServer):
         require_choices(asked, require_dialect(model.vocabulary), self._forms)
         asked = filtered(asked, self._filters)
         tenant = self._tenant(request)
-        earlier = await self._repeats.earlier(tenant, request.path, request.body, asked.hints)
+        sent = Sent.of(tenant, request.path, request.body, asked.hints)
+        earlier = await self._repeats.earlier(sent)
         if earlier is not None:
             exchange = earlier.again()
         else:
             dialect = require_dialect(model.vocabulary)
             size = len(request.body)
-            exchange = await self.conversations.begin(asked, model.name, dialect, tenant, size=size)
-            self._repeats.begun(tenant, request.path, request.body, asked.hints, exchange)
+            with self._repeats.beginning(sent):
+                exchange = await self.conversations.begin(asked, model.name, dialect, tenant, size=size)
+                self._repeats.begun(sent, exchange)
         try:
             options = self._routed(options, exchange, request, tenant)
             job = await self._jobs.job(

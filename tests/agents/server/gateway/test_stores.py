@@ -6,18 +6,13 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from codec_agents.dialects import Message, MessageCall
 from codec_agents.exceptions import StoreError
 from codec_agents.server import Gateway, ScriptedBackend
-from codec_agents.server.apis.request import Hints
-from codec_agents.server.gateway.conversations import Exchange
 from codec_agents.server.gateway.mint import Mint, new_nonce
-from codec_agents.server.gateway.repeats import Repeats
 from codec_agents.server.gateway.sqlite_store import SqliteStore
 from codec_agents.server.gateway.store import MOST_SIBLINGS, MemoryStore
 from codec_agents.server.gateway.tree import Node, as_array
@@ -238,19 +233,6 @@ def test_a_node_takes_out_of_the_budget_what_it_brought(tmp_path: Path) -> None:
     assert len(memory) > 1
     assert memory.size == sum(each.size for each in memory._by_nonce.values()) <= 100_000
     store.close()
-
-
-def test_remembered_requests_are_bounded_by_their_bytes() -> None:
-    """Those of their conversations count: the store may have evicted them."""
-    repeats = Repeats(most_bytes=1000)
-    hints = Hints(retry_count=1)
-    exchange = cast("Exchange", SimpleNamespace(continuation=SimpleNamespace(size=200)))
-    for number in range(30):
-        repeats.begun(b"t", "/", b"%d" % number + b"x" * 98, hints, exchange)
-    assert len(repeats._known) == 3
-    repeats.begun(b"t", "/", b"x" * 900, hints, exchange)
-    assert not repeats._known
-    assert repeats._bytes == 0
 
 
 def test_minted_ids_say_their_turn_to_their_own_client_alone() -> None:
