@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -262,7 +263,28 @@ def _tell_labels(asking: dict[str, Any], labels: Sequence[str]) -> dict[int, str
 def _function(b: NodeBuilder) -> BuiltFunction:
     node = b.declared(FunctionNode)
     vocabulary = b.context.flows.port(b.flat.path, node.ports[0])
+    _check_arguments(b.callable(node.call), node.inputs)
     return BuiltFunction(**b.common(), call=b.function(node.call), vocabulary=vocabulary)
+
+
+def _check_arguments(call: Callable[..., Any], names: Sequence[str]) -> None:
+    """Refuse a callable that cannot be called with its slots by name.
+
+    Raises:
+        ResourceError: it takes others.
+    """
+    try:
+        signature = inspect.signature(call)
+    except (TypeError, ValueError):  # some callables of C tell none
+        return
+    try:
+        signature.bind(**dict.fromkeys(names))
+    except TypeError as error:
+        found = f"its function cannot be called with {', '.join(names)}: {error}"
+        raise ResourceError(
+            f"{found}; it takes {str(signature)[:200]}",
+            "name in `inputs` the arguments that edges fill; each is given by its name",
+        ) from None
 
 
 def _join(b: NodeBuilder) -> BuiltJoin:

@@ -84,14 +84,18 @@ def output_of(live: LiveObjects, output: OutputLike | None) -> Output | Mapping[
 
 
 def argument_names(call: CallableLike) -> list[str] | None:
-    """Return the names of a callable's required arguments; None if they are unknown, or there are none."""
+    """Return the names of a callable's arguments that edges fill; None if they are unknown.
+
+    These are the required ones, or the only one that there is. Build refuses a callable that does not take
+    the slots of its node, whatever names them.
+    """
     if isinstance(call, str):
         return None
     try:
         parameters = inspect.signature(call).parameters.values()
     except (TypeError, ValueError):
         return None
-    # What has a default needs no edge. None for no names, as a node has at least one slot: its default.
-    return [
-        each.name for each in parameters if each.default is each.empty and each.kind not in _VARIADIC
-    ] or None
+    named = [each for each in parameters if each.kind not in _VARIADIC]
+    # What has a default needs no edge, but a node has at least one slot.
+    required = [each.name for each in named if each.default is each.empty]
+    return required or ([named[0].name] if len(named) == 1 else None)

@@ -202,7 +202,8 @@ class Declaration:
     ) -> Self:
         """Add a callable on ids, or with `wants="text"` on text.
 
-        Its slots are the names of the callable's arguments, unless `inputs` says otherwise.
+        Its slots are the names of the callable's required arguments, or of its only one, unless `inputs` says
+        otherwise.
         """
         # A reference is not imported here: a declaration loads nothing, so its slots are named in `inputs`.
         # Where nothing names any, the node has its own default.

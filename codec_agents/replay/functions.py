@@ -59,7 +59,7 @@ class RecordedFunction(Function):
         self._recorded = recorded
         self._behind = behind
 
-    async def ask(self, node: str, *args: Any, **kwargs: Any) -> Any:
+    async def ask(self, node: str, /, *args: Any, **kwargs: Any) -> Any:
         """Return the recorded result for the same arguments."""
         line = self._recorded.take(node, digest_of(args, kwargs))
         if line is not None:

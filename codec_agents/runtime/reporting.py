@@ -36,6 +36,7 @@ async def ask(
     node: BuiltNode,
     context: NodeContext,
     checked: Callable[[Any], Answer],
+    /,  # the arguments of the function may have these names
     *args: Any,
     **kwargs: Any,
 ) -> Answer:

@@ -13,7 +13,7 @@ import msgspec
 from codec_agents.concurrency.apart import run_in_thread
 
 
-async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+async def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a function: an async one in this task, any other in a worker thread."""
     if is_async(function):
         return await function(*args, **kwargs)
@@ -31,7 +31,7 @@ class Function:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
-    async def ask(self, node: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - see `RecordedFunction`
+    async def ask(self, node: str, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - see `RecordedFunction`
         """Call it and return its result.
 
         Args:

@@ -172,7 +172,7 @@ def test_each_edge_is_proven_to_be_what_it_is() -> None:
     p = Pipeline("edges").input("q").sink("text").sink("ids", text=False)
     for name, map_id in (("a", "demo/bytes"), ("b", "demo/bytes"), ("c", "demo/words")):
         p.model(name, engine=engine, map=map_id, prompt=Chat(user="{x}"))
-    p.function("shout", str.upper, inputs=["value"], wants="text")
+    p.function("shout", lambda value: value.upper(), wants="text")
     p.connect("q", "a").connect("a", "b").connect("b", "c").connect("c", "shout").connect("shout", "text")
     p.connect("a.reasoning", "ids")
     assert strategies(p) == {

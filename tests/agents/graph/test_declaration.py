@@ -132,6 +132,9 @@ def test_the_slots_of_a_function_are_its_arguments():
     assert isinstance(node, FunctionNode)
     assert node.slots == ("left", "right")
     assert Declaration("p").function("f", "mine:merge").spec.nodes["f"].slots == ("value",)
+    only = Declaration("p").function("f", lambda text="": text).spec.nodes["f"]
+    assert only.slots == ("text",)
+    assert Declaration("p").function("f", lambda **texts: texts).spec.nodes["f"].slots == ("value",)
 
 
 def test_a_prompt_is_a_string_a_chat_or_pieces():
