@@ -22,7 +22,6 @@ import anyio
 
 from codec_agents.dialects.bound import BoundDialect
 from codec_agents.dialects.messages import Message, MessageCall
-from codec_agents.dialects.values import CallRegion
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.server.apis.prompts import conversation_field
 from codec_agents.server.apis.request import ConversationRequest
@@ -31,15 +30,15 @@ from codec_agents.server.gateway.broken_turns import place_of_text
 from codec_agents.server.gateway.continuation import Continuation, ReasoningRules, continue_history
 from codec_agents.server.gateway.history import Asked, history_of
 from codec_agents.server.gateway.kept_values import KeptValues
-from codec_agents.server.gateway.lineage import Lineage
+from codec_agents.server.gateway.lineage import Found, Lineage
 from codec_agents.server.gateway.mint import new_nonce
 from codec_agents.server.gateway.run_records import Capture, ConversationRecords
+from codec_agents.server.gateway.spans import spans_of
 from codec_agents.server.gateway.store import Store
 from codec_agents.server.gateway.tool_choice import begun_ids
 from codec_agents.server.gateway.tracing import RequestSpan
-from codec_agents.server.gateway.tree import IDS, Node, Span
+from codec_agents.server.gateway.tree import IDS, Node
 from codec_agents.server.http import HttpError
-from codec_agents.server.lanes import reader_behind
 from codec_agents.server.parts import Part
 from codec_agents.server.workers import Workers
 from codec_core.frames import CodecFrame
@@ -124,8 +123,10 @@ class Conversations:
             HttpError: 400, the messages cannot be written for the model, or their conversation is too long;
                 404, an unknown earlier response.
         """
-        request, named = self._with_earlier(request, tenant)
-        hints = frozenset(hint for minted in request.hints.minted.values() for hint in minted) | named
+        request, earlier = self._with_earlier(request, tenant)
+        hints = frozenset(hint for minted in request.hints.minted.values() for hint in minted)
+        if request.hints.previous_response_id is not None:
+            hints |= {request.hints.previous_response_id}
         asked = Asked(tenant, model, request.messages, request.offered_tools, request.thinking, hints)
         tools = cast("Sequence[Tool]", request.offered_tools)  # reading looks at names and schemas alone
         reader = dialect.with_tools(tools) if tools else dialect
@@ -135,6 +136,7 @@ class Conversations:
             cut = partial(place_of_text, reader, with_tools=bool(request.offered_tools))
             found = self._lineage.find(history, tenant, hints, cut)
             self._require_bounded(found.node, request)
+            _require_whole(earlier, found)
             new = sum(len(message.content) for message in history.messages[found.place + 1 :])
             new = size if found.node is None else new
             writing = partial(continue_history, asked, history, found, dialect, self._rules)
@@ -150,11 +152,11 @@ class Conversations:
 
     def _with_earlier(
         self, request: ConversationRequest, tenant: bytes
-    ) -> tuple[ConversationRequest, frozenset[str]]:
-        """Return a request with the messages of the response that it names, and that response's id."""
+    ) -> tuple[ConversationRequest, Node | None]:
+        """Return a request with the messages of the response that it names, and that response's turn."""
         earlier = request.hints.previous_response_id
         if earlier is None:
-            return request, frozenset()
+            return request, None
         nonce = self._lineage.mint.nonce_of(earlier, tenant)
         node = None if nonce is None else self.store.by_nonce(tenant, nonce)
         # One answer for all, so that no client learns which ids of others exist.
@@ -174,7 +176,7 @@ class Conversations:
             messages = [own[0], *known, *own[1:]]
         else:
             messages = [*history, *own]
-        return replace(request, messages=tuple(messages)), frozenset((earlier,))
+        return replace(request, messages=tuple(messages)), node
 
     def _require_bounded(self, node: Node | None, request: ConversationRequest) -> None:
         """Refuse to continue a conversation that has become too long.
@@ -225,6 +227,22 @@ class Conversations:
     def new_id(self, prefix: str, tenant: bytes, nonce: bytes, number: int) -> str:
         """Return an id that a client gets."""
         return self._lineage.mint.new_id(prefix, tenant, nonce, number)
+
+
+def _require_whole(earlier: Node | None, found: Found) -> None:
+    """Refuse to continue a response by its id whose history is not known as its client sent it.
+
+    Of an answer that broke off, the store has all that was delivered, and the client may have sent back less.
+    """
+    if earlier is None or (found.node is not None and found.node.nonce == earlier.nonce):
+        return
+    if any(each.partial for each in earlier.path()):
+        raise HttpError(
+            400,
+            "the response continues an answer that broke off, of which the client sent back a part; send the "
+            "whole history instead of the response's id",
+            param="previous_response_id",
+        )
 
 
 class Exchange:
@@ -363,27 +381,3 @@ class Exchange:
         system = self.continuation.history.system
         brought = self._request.api == "responses" and self._request.echo.get("instructions")
         return None if system is None or brought else system.content
-
-
-def spans_of(
-    dialect: BoundDialect,
-    continuation: Continuation,
-    sampled: Sequence[int],
-    reason: str | None,
-    *,
-    with_tools: bool,
-) -> tuple[Span, ...]:
-    """Return the lanes of a turn: reasoning, answer and calls, with their places among its sampled ids."""
-    begun = continuation.begun
-    reader = reader_behind(dialect, continuation.prompt, begun, with_tools=with_tools)
-    spans: list[Span] = []
-    for event in [*reader.feed(sampled), *reader.flush(reason)]:
-        if isinstance(event, CallRegion):
-            spans.append(("tool_calls", event.start, event.stop))
-            continue
-        start, stop = event.start, event.start + len(event.ids)
-        if spans and spans[-1][0] == event.port and spans[-1][2] == start:
-            start = spans.pop()[1]
-        spans.append((event.port, start, stop))
-    # The reader counts the begun ids as well, and spans are of the sampled ones.
-    return tuple((lane, max(0, start - begun), max(0, stop - begun)) for lane, start, stop in spans)

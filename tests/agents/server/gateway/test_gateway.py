@@ -318,6 +318,25 @@ async def test_a_broken_stream_is_kept_and_can_be_gone_on_with() -> None:
         assert extends(one, two)
 
 
+async def test_a_response_behind_a_part_of_an_answer_is_continued_exactly_or_not_at_all() -> None:
+    """The store has all that was delivered of an answer, and the client sent back less of it."""
+    async with serving() as gateway:
+        cut = {"role": "user", "content": "cut"}
+        with pytest.raises(httpx.RemoteProtocolError):
+            await gateway.ask("/v1/responses", input=[cut], stream=True)
+        for text, status in (("It is", 400), ("It is su", 200)):
+            turns = [cut, {"role": "assistant", "content": text}, {"role": "user", "content": "On"}]
+            again = await gateway.ask("/v1/responses", input=turns)
+            assert again.headers["x-codec-lineage"].startswith("extended")
+            named = {"previous_response_id": again.json()["id"]}
+            more = await gateway.ask("/v1/responses", input="More", **named)
+            assert (more.status_code, more.headers.get("x-codec-lineage")) in (
+                (400, None),
+                (200, "rendered at turn 4 (reasoning)"),
+            )
+            assert more.status_code == status, more.text
+
+
 @pytest.mark.slow
 async def test_frames_are_recorded_as_the_text_that_they_are() -> None:
     async with serving() as gateway:
