@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import anyio
 
+from codec_agents.display.escape import escape_line
 from codec_agents.exceptions import ToolDefinitionError, ToolServerError
 from codec_agents.references.programs import PYTHON
 from codec_agents.tools.schema_check import schema_fault
+from codec_agents.tools.server_errors import shown_errors
 from codec_agents.tools.sibling_leaf import folding
 from codec_agents.tools.texts import result_text, well_formed, well_formed_json
 from codec_agents.tools.tool import ResultIds, Tool, ToolFailure, Toolset
@@ -83,7 +85,7 @@ async def mcp_tools(
         ToolDefinitionError: the extra is not installed, or a tool in `only` is unknown.
         ToolServerError: the command cannot be started, or ended before it answered.
     """
-    command = None if isinstance(server, str) or not isinstance(server, Sequence) else tuple(server)
+    command = tuple(server) if _is_command(server) else None
     async with AsyncExitStack() as stack:
         try:
             client = await stack.enter_async_context(connected(server, env=env, cwd=cwd))
@@ -105,7 +107,8 @@ async def connected(
     headers: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
-    quiet: bool = False,
+    name: str | None = None,
+    secrets: Iterable[str] = (),
 ) -> AsyncIterator[Client]:
     """Open a connection to an MCP server; a single error is raised by itself, not in a group.
 
@@ -114,7 +117,8 @@ async def connected(
         headers: further headers of a URL.
         env: as for `mcp_tools`.
         cwd: as for `mcp_tools`.
-        quiet: drop the standard error of a program, which otherwise is that of this process.
+        name: the name before each line of a program's standard error; that of the program where None.
+        secrets: values that are not shown there.
 
     Raises:
         ToolDefinitionError: the extra is not installed.
@@ -123,14 +127,17 @@ async def connected(
         async with AsyncExitStack() as stack:
             if headers:  # the library makes its own client otherwise, which has none
                 server = await stack.enter_async_context(_with_headers(server, headers))
-            errors = stack.enter_context(_nowhere()) if quiet else None
+            errors = None
+            if _is_command(server):
+                shown = shown_errors(name or Path(server[0]).name, secrets)
+                errors = await stack.enter_async_context(shown)
             yield await stack.enter_async_context(_client(server, env, cwd, errors))
     except BaseExceptionGroup as group:
         raise _only_error(group) from None
 
 
-def _nowhere() -> TextIO:
-    return Path(os.devnull).open("w")
+def _is_command(server: object) -> bool:
+    return isinstance(server, Sequence) and not isinstance(server, str)
 
 
 @asynccontextmanager
@@ -159,7 +166,7 @@ def _client(
     server: Any, env: Mapping[str, str] | None, cwd: str | os.PathLike[str] | None, errors: TextIO | None
 ) -> Client:
     library = _library()
-    if isinstance(server, Sequence) and not isinstance(server, str):
+    if errors is not None:
         command, *arguments = _with_interpreter(server)
         environment = None if env is None else dict(env)
         parameters = library.StdioServerParameters(
@@ -168,8 +175,7 @@ def _client(
             env=environment,
             cwd=None if cwd is None else os.fspath(cwd),
         )
-        given = {} if errors is None else {"errlog": errors}
-        server = folding(library.stdio_client(parameters, **given))
+        server = folding(library.stdio_client(parameters, errlog=errors))
     elif isinstance(server, str):
         from mcp.client.streamable_http import streamable_http_client
 
@@ -339,8 +345,7 @@ async def start_failure(
             returned = await program.wait()
         lines = end.decode("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        # No control characters: the error is shown on a terminal.
-        shown = "".join(char if char.isprintable() else " " for char in last[:MAX_ERROR_LINE])
+        shown = escape_line(last[:MAX_ERROR_LINE])
         return f"exited with {returned}" + (f": {shown}" if shown else "")
     return "closed the connection before it answered"
 

@@ -64,15 +64,13 @@ class ToolServer:
     async def _asked(self) -> list[ServerTool]:
         try:
             with anyio.fail_after(self.spec.start_timeout):
-                # Quiet: `failure` shows the last line of a program that does not start, without control
-                # characters. In runs, its standard error is for people.
-                async with self.connected(quiet=True) as client:
+                async with self.connected() as client:
                     return await list_tools(client)
         except Exception as error:
             raise await self.failure(error) from error
 
     @asynccontextmanager
-    async def connected(self, *, quiet: bool = False) -> AsyncIterator[Client]:
+    async def connected(self) -> AsyncIterator[Client]:
         """Connect, as `mcp.connected`. Values of variables are looked up here, and not kept."""
         spec = self.spec
         # The declaration has one of both.
@@ -82,7 +80,8 @@ class ToolServer:
             headers={name: expand(value) for name, value in spec.headers.items()},
             env=self._expanded_env(),
             cwd=self.directory,
-            quiet=quiet,
+            name=self.name,
+            secrets=self._secrets(),
         ) as client:
             yield client
 
@@ -105,8 +104,12 @@ class ToolServer:
         reason = await start_failure(
             error, self._expanded_command(), env=self._expanded_env(), cwd=self.directory
         )
-        secrets = [value for text in (*self.command, *self.spec.env.values()) for value in values_of(text)]
-        return ToolServerError(self.name, f"{reached!r} {hide(reason, secrets)}")
+        return ToolServerError(self.name, f"{reached!r} {hide(reason, self._secrets())}")
+
+    def _secrets(self) -> list[str]:
+        """Return the values of variables that a program is given."""
+        texts = (*(self.command or ()), *self.spec.env.values())
+        return [value for text in texts for value in values_of(text)]
 
     def check(self, offered: Sequence[ServerTool]) -> None:
         """Check that the server offers the tools that it offered when the pipeline was built.

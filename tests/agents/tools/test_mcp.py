@@ -23,7 +23,7 @@ from codec_agents.graph.servers import McpSpec
 from codec_agents.tools.calls import Attempt, ToolCall, ToolContext
 from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.mcp import legal_names, list_tools, make_tools, mcp_tools, read_result
-from codec_agents.tools.mcp_servers import ToolServer
+from codec_agents.tools.mcp_servers import OpenServers, ToolServer
 from codec_agents.tools.sibling_leaf import fold_siblings
 from codec_agents.tools.tool import NAME_PATTERN, Toolset
 from codec_agents.vocabularies import bundled_map
@@ -217,11 +217,21 @@ def test_structured_content_alone_reaches_the_model() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_standard_error_of_a_listed_server_does_not_reach_the_terminal(
-    capfd: pytest.CaptureFixture[str],
+async def test_the_standard_error_of_a_server_cannot_control_the_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = "import sys; sys.stderr.write('\\x1b[2Jgone\\n'); raise SystemExit(3)"
-    spec = McpSpec(command=["python", "-c", script])
-    with pytest.raises(ToolServerError, match="exited with 3:  \\[2Jgone"):
-        await ToolServer("old", spec, spec.command, None).ask()
-    assert capfd.readouterr().err == ""
+    monkeypatch.setenv("OUR_KEY", "s3cret-value")
+    script = (
+        "import os, sys; sys.stderr.write(f'\\x1b[2J{os.environ[\"KEY\"]}\\r\\ngone'); raise SystemExit(3)"
+    )
+    spec = McpSpec(command=["python", "-c", script], env={"KEY": "${OUR_KEY}"})
+    server = ToolServer("old", spec, spec.command, None)
+    with pytest.raises(ToolServerError, match="exited with 3: gone"):
+        await server.ask()  # as a build does
+    shown = "old: \\x1b[2J[secret]\nold: gone\n"
+    assert capfd.readouterr().err == shown
+    failures: list[ToolServerError] = []
+    async with OpenServers([server], failures.append) as opened:  # as a run does
+        with pytest.raises(ToolServerError, match="exited with 3: gone"):
+            await opened.all_there()
+    assert capfd.readouterr().err == shown

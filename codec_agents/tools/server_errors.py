@@ -1,0 +1,73 @@
+"""The standard error of an MCP server that is a program, as it reaches that of this process.
+
+A program that inherits the stream could steer the terminal, and show secrets that it was given. So it writes
+to a pipe, whose lines are written on with the server's name, escaped, and without the values of variables.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from threading import Thread
+from typing import TextIO
+
+import anyio
+
+from codec_agents.display.escape import escape_line
+from codec_agents.references.environment import hide
+
+MAX_LINE = 2000
+"""Characters of a line that are shown; a program may write without line ends."""
+
+CHUNK = 65536
+"""Bytes read at once."""
+
+LAST_LINES = 1.0
+"""Seconds to wait for the last lines: what the program has started may keep the pipe open behind its end."""
+
+
+@asynccontextmanager
+async def shown_errors(server: str, secrets: Iterable[str] = ()) -> AsyncIterator[TextIO]:
+    """Yield a file for the standard error of a program; leave this after the program has ended.
+
+    Args:
+        server: the name before each line.
+        secrets: values that are not shown.
+    """
+    reading, writing = os.pipe()
+    # Not a task: a run whose tasks are all cancelled must not lose what the server says at its end.
+    reader = Thread(target=_show, args=(reading, server, list(secrets)), daemon=True)
+    reader.start()
+    try:
+        with os.fdopen(writing, "w", encoding="utf-8") as file:
+            yield file
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(reader.join, LAST_LINES)
+
+
+def _show(reading: int, server: str, secrets: list[str]) -> None:
+    for line in _lines(reading):
+        shown = escape_line(hide(line, secrets)[:MAX_LINE])
+        try:
+            # By its name each time: tests and notebooks replace it. There is none without a console.
+            sys.stderr.write(f"{server}: {shown}\n")
+            sys.stderr.flush()
+        # The pipe is read on all the same: a program whose pipe is full would wait for ever.
+        except (OSError, ValueError, AttributeError):
+            continue
+
+
+def _lines(reading: int) -> Iterator[str]:
+    """Yield the lines of a pipe until nothing can write to it any more; close it."""
+    rest = b""
+    with open(reading, "rb", buffering=0) as pipe:
+        while chunk := pipe.read(CHUNK):
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > CHUNK:
+                lines, rest = [*lines, rest], b""
+            yield from (line.rstrip(b"\r").decode("utf-8", "replace") for line in lines)
+    if rest:
+        yield rest.decode("utf-8", "replace")
