@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TypeAlias
 
 from codec_agents.dialects.messages import Message
@@ -53,6 +54,9 @@ class Found:
 Cut: TypeAlias = Callable[[Node, Message], int | None]
 """Returns how many of a broken turn's first ids spell what a client sends back; None where no number does."""
 
+Named: TypeAlias = Callable[[], frozenset[bytes | None]]
+"""Returns the numbers of the turns whose ids the client sent."""
+
 
 class Lineage:
     """Finds the turns of one store."""
@@ -74,11 +78,17 @@ class Lineage:
         """
         turns = history.model_turns()
         place, nodes = self._deepest(history, turns)
-        chosen = self._chosen(nodes, tenant, hints) if nodes else None
+
+        # Only asked for among several turns: each hint costs a hash.
+        @cache
+        def named() -> frozenset[bytes | None]:
+            return frozenset(self.mint.nonce_of(hint, tenant) for hint in hints)
+
+        chosen = _chosen(nodes, named) if nodes else None
         # No turn of the model is unknown, so nothing can have forked: the second access is saved.
         if not any(turn > place for turn in turns):
             return Found(chosen, place, max(1, len(nodes)))
-        return self._fork(history, Found(chosen, place, max(1, len(nodes))), cut)
+        return self._fork(history, Found(chosen, place, max(1, len(nodes))), named, cut)
 
     def _deepest(self, history: History, turns: Sequence[int]) -> tuple[int, list[Node]]:
         """Return the last of the model's turns that is known, and the nodes that it may be."""
@@ -95,17 +105,7 @@ class Lineage:
             left = [turn for turn in left if turn < place]
         return NOWHERE, []
 
-    def _chosen(self, nodes: Sequence[Node], tenant: bytes, hints: frozenset[str]) -> Node:
-        """Return one of equal turns: the one whose ids the client sent, or else the last one."""
-        if len(nodes) == 1:
-            return nodes[0]
-        named = {self.mint.nonce_of(hint, tenant) for hint in hints}
-        counts = [
-            (sum(each.nonce in named for each in node.path()), node.created, node.number) for node in nodes
-        ]
-        return nodes[counts.index(max(counts))]
-
-    def _fork(self, history: History, found: Found, cut: Cut | None) -> Found:
+    def _fork(self, history: History, found: Found, named: Named, cut: Cut | None) -> Found:
         """Return where a history leaves the known ones, behind a turn that is known.
 
         On the way it goes on from turns that broke off, of which there may be any number in a row.
@@ -113,7 +113,7 @@ class Lineage:
         last = history.model_turns()[0]
         while True:
             known = self._known_behind(history, found)
-            broken = _broken(known, history.messages[found.place + 1 :], cut)
+            broken = _broken(known, history.messages[found.place + 1 :], named, cut)
             if broken is None:
                 return self._parted(history, found, known)
             child, kept = broken
@@ -173,16 +173,33 @@ def _is_turn(node: Node, message: Message) -> bool:
     return same_reasoning(node.turn.reasoning, message.reasoning)
 
 
-def _broken(nodes: Sequence[Node], messages: Sequence[Message], cut: Cut | None) -> tuple[Node, int] | None:
+def _chosen(nodes: Sequence[Node], named: Named) -> Node:
+    """Return one of equal turns: the one whose ids the client sent, or else the last one."""
+    if len(nodes) == 1:
+        return nodes[0]
+    counts = [
+        (sum(each.nonce in named() for each in node.path()), node.created, node.number) for node in nodes
+    ]
+    return nodes[counts.index(max(counts))]
+
+
+def _broken(
+    nodes: Sequence[Node], messages: Sequence[Message], named: Named, cut: Cut | None
+) -> tuple[Node, int] | None:
     """Return the broken turn that messages go on from, and how many of its ids they send back."""
     if cut is None:
         return None
-    # The one with the most messages first: of all that fit, it leaves the least to be written anew.
-    for node in sorted(nodes, key=lambda each: len(each.messages), reverse=True):
-        if node.partial and _was_left_at(node, messages):
-            kept = cut(node, messages[len(node.messages)])
-            if kept is not None:
-                return node, kept
+
+    def order(node: Node) -> tuple[int, bool, float, int]:
+        # The one with the most messages first: of all that fit, it leaves the least to be written anew. Of
+        # those with as many, as of equal turns: the one whose ids the client sent, or else the last one.
+        return len(node.messages), node.nonce in named(), node.created, node.number
+
+    fitting = [node for node in nodes if node.partial and _was_left_at(node, messages)]
+    for node in sorted(fitting, key=order, reverse=True) if len(fitting) > 1 else fitting:
+        kept = cut(node, messages[len(node.messages)])
+        if kept is not None:
+            return node, kept
     return None
 
 

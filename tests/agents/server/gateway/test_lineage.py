@@ -297,6 +297,23 @@ def test_less_than_was_delivered_is_cut_at_an_id_or_forked(talk: Talk) -> None:
     assert str(talk.ask().verdict) == "forked at turn 2"
 
 
+def test_of_equal_parts_the_one_is_taken_whose_ids_are_sent_or_else_the_last(talk: Talk) -> None:
+    """A client asked twice for one answer, and both broke off behind the same text, in other ids."""
+    asked, encode = talk.ask(user("Hi")), talk.family.encode
+    cuts = (["It is", " sunny"], ["It is s", "unny"])
+    nodes = [
+        talk.core.answer(asked, [each for part in cut for each in encode(part)], "abort", partial=True)
+        for cut in cuts
+    ]
+    first, last = nodes
+    assert list(first.sampled) != list(last.sampled)
+    talk.messages += [Message(role="assistant", content="It is sunny"), user("Go on")]
+    for hints, node in (((), last), ((talk.core.ids(first),), first), ((talk.core.ids(last),), last)):
+        again = talk.ask(hints=hints)
+        assert str(again.verdict) == f"extended {node.length}"
+        assert again.prompt[: node.length] == node.ids()
+
+
 @pytest.mark.parametrize("said", [[THOUGHT[0], "hm and"], [THOUGHT[0], "hm", THOUGHT[1], CALL[:40]]])
 def test_a_turn_cut_by_its_length_is_ended_and_continued(talk: Talk, said: list[Any]) -> None:
     talk.core.rules = ReasoningRules(kept="all")
