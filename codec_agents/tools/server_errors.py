@@ -63,7 +63,7 @@ def _show(reading: int, server: str, secrets: list[str]) -> None:
 def _lines(reading: int) -> Iterator[str]:
     """Yield the lines of a pipe until nothing can write to it any more; close it."""
     rest = b""
-    with open(reading, "rb", buffering=0) as pipe:
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
         while chunk := pipe.read(CHUNK):
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > CHUNK:
