@@ -166,9 +166,29 @@ def _timeouts(policy: TimeoutPolicy) -> Timeouts:
     return Timeouts(connect=policy.connect, first_id=policy.first_id, idle=policy.idle, whole=policy.whole)
 
 
+def _tools(b: NodeBuilder, references: Sequence[str]) -> list[Tool]:
+    """Return the tools of a node.
+
+    Raises:
+        ResourceError: two of them have one name, by which models call them.
+    """
+    found: list[Tool] = []
+    entries: dict[str, int] = {}
+    for position, reference in enumerate(references):
+        for tool in b.flat.resources.tools(reference):
+            if (first := entries.setdefault(tool.name, position)) != position:
+                both = f"`tools[{first}]` ({references[first]}) and `tools[{position}]` ({reference})"
+                raise ResourceError(
+                    f"{both} both have a tool named {tool.name!r}",
+                    "rename one, give its MCP server a `prefix`, or take other tools with `only`",
+                )
+            found.append(tool)
+    return found
+
+
 def _model(b: NodeBuilder) -> BuiltModel:
     node = b.declared(ModelNode)
-    tools = [tool for reference in node.tools for tool in b.flat.resources.tools(reference)]
+    tools = _tools(b, node.tools)
     asking = _asking(b, tools)
     dispatcher = Dispatcher(Toolset(tools), vocabulary=asking["vocabulary"], timeout=b.policy.timeouts.tool)
     output = _output(b, node.output, asking["engine"])

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -241,8 +242,10 @@ def make_tools(
         options: other fields of each `Tool`.
 
     Raises:
-        ToolDefinitionError: the server has no tool that `only` names, or the schema of one is malformed.
+        ToolDefinitionError: the server has no tool that `only` names, it has two of one name, or the schema
+            of one is malformed.
     """
+    offered = list(offered)
     declared = {tool.name: tool for tool in offered}
     names = legal_names(declared, prefix)
     if only is not None:
@@ -253,6 +256,13 @@ def make_tools(
         if unknown := [asked for asked, own in zip(chosen, owns, strict=True) if own is None]:
             raise ToolDefinitionError(f"unknown tools {unknown}; the server has {list(declared)}")
         names = {own: names[own] for own in owns if own is not None}
+    # A call reaches one of them, and the prompt describes another.
+    counts = Counter(tool.name for tool in offered)
+    if several := [own for own in names if counts[own] > 1]:
+        raise ToolDefinitionError(
+            f"the server has {counts[several[0]]} tools named {several[0]!r}; correct it, or take others "
+            "with `only`"
+        )
     return Toolset(_server_tool(declared[own], name, caller(own), options) for own, name in names.items())
 
 

@@ -115,13 +115,13 @@ class ToolServer:
         """Check that the server offers the tools that it offered when the pipeline was built.
 
         Raises:
-            ToolServerError: a tool is gone, or takes other arguments.
+            ToolServerError: a tool is gone, takes other arguments, or is there several times.
         """
         # Not the descriptions, nor tools that are new: calls that follow the prompt are right all the same.
-        now = {tool.name: tool.input_schema for tool in offered}
+        then, now = _schemas(self.offered), _schemas(offered)
         for tool in self.offered:
-            if now.get(tool.name) != tool.input_schema:
-                what = "takes other arguments" if tool.name in now else "is gone"
+            if (found := now.get(tool.name)) != then[tool.name]:
+                what = "is gone" if found is None else "takes other arguments, or is there several times,"
                 raise ToolServerError(
                     self.name, f"its tool {tool.name!r} {what} since the pipeline was built; build it again"
                 )
@@ -150,6 +150,14 @@ class ToolServer:
             return await context.servers.call(self, tool, arguments)
 
         return call
+
+
+def _schemas(offered: Sequence[ServerTool]) -> dict[str, list[object]]:
+    """Return the schemas of tools by name; a server may have several tools of one name."""
+    found: dict[str, list[object]] = {}
+    for tool in offered:
+        found.setdefault(tool.name, []).append(tool.input_schema)
+    return found
 
 
 class _Opened:

@@ -20,7 +20,7 @@ from codec_agents.server.apis.request import (
     sent_call,
     text_of,
 )
-from codec_agents.server.apis.tools import check_count, read_tool, require_shallow
+from codec_agents.server.apis.tools import check_count, distinct, read_tool, require_shallow
 from codec_agents.server.bodies import DEFAULTS, STREAM_OPTIONS, Sampling, check_stops
 from codec_agents.server.fields import KnownFields, check_fields, check_marks, decode
 from codec_agents.server.http import HttpError
@@ -185,7 +185,7 @@ def read_chat(
         api="chat",
         messages=messages,
         model=chat.model,
-        tools=tuple(_tools(chat.tools or ())),
+        tools=distinct(_tools(chat.tools or ())),
         tool_choice=choice,
         tool_name=name,
         parallel_calls=chat.parallel_tool_calls is not False,

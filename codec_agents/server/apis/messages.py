@@ -20,7 +20,7 @@ from codec_agents.server.apis.request import (
     sent_call,
     text_of,
 )
-from codec_agents.server.apis.tools import check_count, read_tool, require_shallow
+from codec_agents.server.apis.tools import check_count, distinct, read_tool, require_shallow
 from codec_agents.server.bodies import DEFAULTS, check_stops
 from codec_agents.server.fields import KnownFields, check_fields, check_marks, decode
 from codec_agents.server.http import HttpError
@@ -171,7 +171,7 @@ def read_messages(
         api="messages",
         messages=tuple(conversation.messages),
         model=asked.model,
-        tools=tuple(_tools(asked.tools or ())),
+        tools=distinct(_tools(asked.tools or ())),
         tool_choice=choice,
         tool_name=name,
         parallel_calls=_parallel(asked.tool_choice, of_engines=of_engines),

@@ -20,7 +20,7 @@ from codec_agents.server.apis.request import (
     sent_call,
     text_of,
 )
-from codec_agents.server.apis.tools import check_count, read_tool, require_shallow
+from codec_agents.server.apis.tools import check_count, distinct, read_tool, require_shallow
 from codec_agents.server.bodies import DEFAULTS
 from codec_agents.server.fields import ASKING_NOTHING, KnownFields, check_fields, check_marks, decode
 from codec_agents.server.http import HttpError
@@ -167,7 +167,7 @@ def read_responses(
         api="responses",
         messages=tuple(conversation.messages),
         model=asked.model,
-        tools=tuple(_tools(asked.tools or ())),
+        tools=distinct(_tools(asked.tools or ())),
         tool_choice=choice,
         tool_name=name,
         parallel_calls=asked.parallel_tool_calls is not False,

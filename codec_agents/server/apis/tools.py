@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from typing import Any
 
 from codec_agents.server.apis.request import OfferedTool
@@ -34,6 +34,21 @@ def read_tool(place: str, function: Any, schema: str) -> OfferedTool:
     if (fault := schema_fault(parameters or {})) is not None:
         raise HttpError(400, f"{place}.{schema} is no JSON schema: {fault}", param="tools")
     return OfferedTool(function["name"], description or "", parameters or {})
+
+
+def distinct(tools: Iterable[OfferedTool]) -> tuple[OfferedTool, ...]:
+    """Return the tools of a request.
+
+    Raises:
+        HttpError: 400, two have one name: a call names one, and its arguments are read by the other's schema.
+    """
+    found = tuple(tools)
+    numbers: dict[str, int] = {}
+    for number, tool in enumerate(found):
+        if (first := numbers.setdefault(tool.name, number)) != number:
+            said = f"tools[{first}] and tools[{number}] are both named {tool.name[:80]!r}; rename one"
+            raise HttpError(400, said, param="tools")
+    return found
 
 
 def require_shallow(schema: Any, place: str, param: str) -> None:

@@ -195,6 +195,13 @@ def test_names_that_no_model_can_call_are_mapped() -> None:
     assert legal_names(["a b", "a_b"], "my server/") == {"a b": "my_server_a_b_2", "a_b": "my_server_a_b"}
 
 
+def test_two_tools_of_one_name_are_refused_unless_others_are_taken() -> None:
+    offered = declared("a", "b", "a")
+    with pytest.raises(ToolDefinitionError, match=r"the server has 2 tools named 'a'.*`only`"):
+        make_tools(offered, str)
+    assert make_tools(offered, str, only=["b"]).names == ("b",)
+
+
 @given(st.lists(st.text(max_size=70), unique=True), st.sampled_from(["", "files_"]))
 def test_any_names_become_different_legal_names(names: list[str], prefix: str) -> None:
     found = legal_names(names, prefix)

@@ -209,6 +209,27 @@ async def test_server_that_offers_other_tools_than_at_the_build_ends_the_run(fol
             raise AssertionError("the server is another one")
 
 
+@pytest.mark.asyncio
+async def test_a_tool_that_is_there_twice_since_the_build_ends_the_run(folder: Path) -> None:
+    pipeline = declare(folder)
+    pipeline.build()
+    twice = SERVER.replace("if Path(", 'TOOLS.append({**TOOLS[0], "inputSchema": schema("town")})\nif Path(')
+    (folder / "fares.py").write_text(twice, encoding="utf-8")
+    with pytest.raises(ToolServerError, match="'search' takes other arguments, or is there several times"):
+        await pipeline.invoke({"question": "search Oslo"})
+
+
+def test_two_tools_of_one_name_in_a_node_are_a_fault_that_names_both(folder: Path) -> None:
+    (folder / "local.py").write_text('def search(city: str) -> str:\n    "Find."\n    return city\n')
+    tools = '["local:search", "mcp:fares"]'
+    said = r"`tools\[0\]` \(local:search\) and `tools\[1\]` \(mcp:fares\) both have a tool named 'search'"
+    with pytest.raises(PipelineError, match=said):
+        declare(folder, tools=tools).build()
+    prefixed = "{fares: {command: [python, fares.py], prefix: fares_}}"
+    built = declare(folder, prefixed, tools).build()
+    assert "fares_search" in built.nodes["clerk"].dispatcher.tools  # type: ignore[attr-defined]
+
+
 SILENT = "import sys; sys.stdin.read()"
 
 

@@ -52,6 +52,17 @@ def text(said: str, kind: str = "text") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("read", "field", "tool", "more"), READERS)
+def test_tools_of_one_request_have_different_names(
+    read: Any, field: str, tool: dict[str, Any], more: dict[str, Any]
+) -> None:
+    other = json.loads(json.dumps(tool).replace('"f"', '"g"'))
+    body = {**more, field: [{"role": "user", "content": "hi"}], "tools": [tool, other, tool]}
+    with pytest.raises(HttpError, match=r"tools\[0\] and tools\[2\] are both named 'f'") as caught:
+        read(json.dumps(body).encode(), ServerSettings())
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(("read", "field", "tool", "more"), READERS)
 def test_only_what_can_be_an_entry_counts_against_their_limit(
     read: Any, field: str, tool: dict[str, Any], more: dict[str, Any]
 ) -> None:
