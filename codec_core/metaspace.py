@@ -81,9 +81,14 @@ class MarkedWords:
         return words
 
     def settle(self, text: str, seen: int = 0) -> tuple[list[str], str]:
-        """Return nothing settled: only a whole text shows which word is the first."""
-        del seen
-        return [], text
+        """Return the words that white space ends, and the rest.
+
+        Nothing is settled with `prefix_first`: only a whole text shows which word is the first.
+        """
+        if self._spares_first:
+            return [], text
+        stop = max(text.rfind(space, seen) for space in WHITE_SPACE) + 1
+        return self.cut(text[:stop]), text[stop:]
 
 
 _WORDS = re.compile(f"[^{WHITE_SPACE}]+").findall

@@ -24,6 +24,7 @@ from codec_core.vocabulary import METASPACE, Vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
     from codec_core.merging import Merger
+    from codec_core.metaspace import MarkedWords
 
 _flat = chain.from_iterable
 
@@ -51,6 +52,7 @@ class VocabularyTokenizer(Tokenizer):
         prepares: whether `prepare` changes text.
         prefixes_stretches: whether each stretch between added tokens gets the prefix that a text gets.
         marks_before_names: whether added tokens are looked for in text with U+2581 for spaces.
+        cuts_at_spaces: whether white space only divides words, whatever of it there is.
     """
 
     def __init__(self, m: TokenizerMap | Vocabulary) -> None:
@@ -68,6 +70,7 @@ class VocabularyTokenizer(Tokenizer):
         # or as it cuts, after that. Only the latter spares a text that begins with a space the prefix.
         self.marks_before_names = self._marks_spaces and not self._prefix_once
         self.prepares = self._marks_spaces or self._adds_space
+        self.cuts_at_spaces = False
 
     @property
     def id(self) -> str:
@@ -151,6 +154,13 @@ class VocabularyTokenizer(Tokenizer):
             text = self.normalize(text)
         return self.encode_prepared(self.prepare(text, first=first or self.prefixes_stretches))
 
+    def _take_spaces_from(self, cutter: Cutter) -> None:
+        """Decide anew where spaces are marked: some cutters find words by their spaces, and mark them."""
+        self.cuts_at_spaces = self._marks_spaces and cutter.takes_spaces
+        self._marks_spaces = not cutter.takes_spaces
+        self.marks_before_names = self._marks_spaces and not self._prefix_once
+        self.prepares = self._marks_spaces or self._adds_space
+
     @cached_property
     def text_passes(self) -> Passes | None:
         """Return how the text tokens are found; None where the vocabulary has none."""
@@ -200,10 +210,7 @@ class BPETokenizer(VocabularyTokenizer):
 
         parts = _byte_level if tokenizer_map.encoder == "byte_level" else _metaspace
         self._cutter, merger = parts(self.vocabulary)
-        # Decided anew: some cutters find words by their spaces, and mark them as they cut.
-        self._marks_spaces = not self._cutter.takes_spaces
-        self.marks_before_names = self._marks_spaces and not self._prefix_once
-        self.prepares = self._marks_spaces or self._adds_space
+        self._take_spaces_from(self._cutter)
         self.missing_bytes = merger.missing_bytes
         # Bound once: these run for every text and piece.
         self._cut = self._cutter.cut
@@ -262,9 +269,10 @@ class UnigramTokenizer(VocabularyTokenizer):
         from codec_core.pretokenizer import pretokenizer_of
 
         stated = self.vocabulary.map
-        self._cutter = pretokenizer_of(
+        self._cutter: Cutter = _marked_words(stated) or pretokenizer_of(
             stated.pre_tokenizer_program, stated.pre_tokenizer_pattern, takes_spaces=False
         )
+        self._take_spaces_from(self._cutter)
         self._ids_of = PieceCache(UnigramDivider(self.vocabulary).ids_of).__getitem__
 
     @staticmethod
@@ -295,18 +303,28 @@ def _byte_level(vocabulary: Vocabulary) -> tuple[Cutter, Merger]:
 
 def _metaspace(vocabulary: Vocabulary) -> tuple[Cutter, Merger]:
     from codec_core.merging import MetaspaceMerger
-    from codec_core.metaspace import MarkedWords, MetaspaceCutter
+    from codec_core.metaspace import MetaspaceCutter
 
     merger, tokenizer_map = MetaspaceMerger(vocabulary), vocabulary.map
-    program = tokenizer_map.pre_tokenizer_program
-    match stages_of(program) if program else ():
-        case (Alternation((MetaspaceSplit(prefix_first),)),):  # `check_program` refuses it beside others
-            return MarkedWords(prefix_first=prefix_first), merger
+    words, program = _marked_words(tokenizer_map), tokenizer_map.pre_tokenizer_program
+    if words:
+        return words, merger
     if program or tokenizer_map.pre_tokenizer_pattern:
         from codec_core.pretokenizer import pretokenizer_of
 
         return pretokenizer_of(program, tokenizer_map.pre_tokenizer_pattern, takes_spaces=False), merger
     return MetaspaceCutter(merger), merger
+
+
+def _marked_words(tokenizer_map: TokenizerMap) -> MarkedWords | None:
+    """Return the cutter of a map that cuts text at white space, or None."""
+    program = tokenizer_map.pre_tokenizer_program
+    match stages_of(program) if program else ():
+        case (Alternation((MetaspaceSplit(prefix_first),)),):  # `check_program` refuses it beside others
+            from codec_core.metaspace import MarkedWords
+
+            return MarkedWords(prefix_first=prefix_first)
+    return None
 
 
 def check_text(text: str) -> None:

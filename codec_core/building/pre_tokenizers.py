@@ -20,6 +20,7 @@ from codec_core.pretokenizer.patterns import SearchStage, pattern_stage
 from codec_core.pretokenizer_program import (
     Alternation,
     DigitsIsolate,
+    MetaspaceSplit,
     PatternIsolate,
     ProgramV1,
     ProgramV2,
@@ -91,8 +92,11 @@ def fields_of(steps: Sequence[PreTokenizerStep], *, marked: bool) -> PreTokenize
         MapBuildError: a step that a map cannot say.
     """
     reader = _Reader(marked=marked)
-    for step in steps:
-        reader.read(step)
+    if cuts_words(steps):
+        reader.stages.append(Alternation((MetaspaceSplit(),)))
+    else:
+        for step in steps:
+            reader.read(step)
     if reader.in_bytes == marked:
         raise MapBuildError("the tokens are neither byte-level nor metaspace, which has no form in a map")
     fields = program_fields(reader.stages)
@@ -102,6 +106,11 @@ def fields_of(steps: Sequence[PreTokenizerStep], *, marked: bool) -> PreTokenize
     patterns = [stage.pattern for stage in reader.stages if isinstance(stage, PatternIsolate)]
     is_proven = not any(isinstance(pattern_stage(pattern), SearchStage) for pattern in patterns)
     return PreTokenizer(fields, reader.in_bytes, reader.prefixes_space, is_proven)
+
+
+def cuts_words(steps: Sequence[PreTokenizerStep]) -> bool:
+    """Return whether the steps cut text at white space, leave it out, and mark each word."""
+    return [step.type for step in steps] == ["WhitespaceSplit", "Metaspace"]
 
 
 def pattern_fields(*patterns: str) -> dict[str, Any]:

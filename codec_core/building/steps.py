@@ -30,6 +30,9 @@ class NormalizerStep(msgspec.Struct, frozen=True):
     prepend: str | None = None
     pattern: dict[str, str] = {}
     content: str | None = None
+    strip_left: bool = True
+    strip_right: bool = True
+    precompiled_charsmap: str | None = None
 
 
 class PreTokenizerStep(msgspec.Struct, frozen=True):

@@ -84,7 +84,7 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
         **normalizer.prefix,
         **({"metaspace_prefix": "always"} if pre_tokenizer.prefixes_space else {}),
         **(byte_fallback(model.vocab) if model.byte_fallback else {}),
-        normalizer=normalizer.form,
+        **normalizer.fields,
         **described,
         chat_template=chat_template,
     )

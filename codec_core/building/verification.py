@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -122,6 +123,8 @@ class _Probe:
         expected = self._tokenizer.normalize(text)
         if self._marked:
             expected = expected.replace(METASPACE, " ")
+        if self._tokenizer.cuts_at_spaces:
+            expected = " ".join(_WORDS(expected))
         if self._vocabulary.trims_all_spaces:
             expected = expected.lstrip(" ")
         if has_added:
@@ -157,6 +160,9 @@ class _Probe:
             if vocabulary.is_valid(token_id) and token_id not in vocabulary.special_ids:
                 text = vocabulary.token_bytes(token_id).decode("utf-8", "ignore")
                 yield text.lstrip(WHITE_SPACE) if self._marked else text
+
+
+_WORDS = re.compile(f"[^{WHITE_SPACE}]+").findall
 
 
 def _bare(text: str) -> str:

@@ -170,7 +170,7 @@ def check_unigram(unigram: UnigramScores, encoder: str | None, vocab: Mapping[st
 
 
 def check_rules(normalizer: str | None, rules: NormalizerRules | None, encoder: str | None) -> None:
-    """Refuse rules of normalization without their normalizer, or the reverse.
+    """Refuse rules of normalization without their normalizer, the reverse, or rules that contradict.
 
     Raises:
         TokenizerMapValidationError: the reason.
@@ -181,6 +181,14 @@ def check_rules(normalizer: str | None, rules: NormalizerRules | None, encoder: 
         )
     if normalizer == "rules" and encoder != "metaspace":
         raise TokenizerMapValidationError("normalizer_rules: only a metaspace vocabulary has them")
+    if rules is None:
+        return
+    if rules.kept and rules.by_cluster:
+        raise TokenizerMapValidationError("normalizer_rules: rules that apply to clusters keep no texts")
+    if rules.collapses_spaces and (rules.merged_spaces is not None or rules.strips_end):
+        raise TokenizerMapValidationError("normalizer_rules: spaces collapse, or are merged and stripped")
+    if rules.merged_spaces not in (None, " ", "\u2581"):
+        raise TokenizerMapValidationError("normalizer_rules: runs of spaces become a space or U+2581")
 
 
 def check_byte_fallback(

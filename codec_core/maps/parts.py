@@ -85,8 +85,15 @@ class NormalizerRules(msgspec.Struct, frozen=True):
         charsmap: the model's `precompiled_charsmap` in base64 (`unicode.replacement_rules`), or None.
         collapses_spaces: whether spaces at the ends are left out, and runs of spaces become one.
         kept: texts that no rule changes, looked for before the rules; the model's user-defined symbols.
+        by_cluster: whether the rules apply to grapheme clusters, as those of `tokenizers` do
+            (`unicode.grapheme_rules`), and not the longest at each place.
+        merged_spaces: what runs of two or more spaces become behind the rules, or None.
+        strips_end: whether white space at the end of a text is left out behind the rules.
     """
 
     charsmap: str | None = None
     collapses_spaces: bool = False
     kept: tuple[str, ...] = ()
+    by_cluster: bool = False
+    merged_spaces: str | None = None
+    strips_end: bool = False

@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from codec_core.exceptions import TokenizerMapValidationError
-from codec_core.maps import AddedToken, TokenizerMap
+from codec_core.maps import AddedToken, NormalizerRules, TokenizerMap
 from codec_core.unicode.normalization import Form, NormalizedStream, normalized
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from codec_core.added import AddedTokens
-    from codec_core.unicode.replacement_rules import ReplacementRules
+    from codec_core.unicode.rule_stream import Rules, Spaces
 
 KEEPS_ASCII = frozenset({"none", "nfc", "nfkc"})
 """Normalizers that change no text of ASCII characters alone."""
@@ -48,16 +48,30 @@ def normalizers_of(
         form = _FORMS.get(name, "NFC")  # of "none" no stream is made (`VocabularyTokenizer.normalizes`)
         return str if name == "none" else partial(normalized, form), partial(NormalizedStream, form)
     # Imported here, because most maps have no rules.
-    from codec_core.unicode.replacement_rules import RuleStream, normalize_by_rules
+    from codec_core.unicode.rule_stream import RuleStream
 
     rules = _rules_of(vocabulary.map)
-    stated = vocabulary.map.normalizer_rules
-    collapses = stated is not None and stated.collapses_spaces
-    kept = _kept_texts(stated.kept) if stated is not None and stated.kept else None
-    return (
-        partial(normalize_by_rules, rules, collapses=collapses, kept=kept),
-        partial(RuleStream, rules, collapses=collapses, kept=kept),
-    )
+    stated = vocabulary.map.normalizer_rules or NormalizerRules()
+    kept = _kept_texts(stated.kept) if stated.kept else None
+
+    def stream() -> NormalizingStream:
+        return RuleStream(rules, _spaces_of(stated), kept=kept)
+
+    def normalize(text: str) -> str:
+        whole = stream()
+        return whole.feed(text) + whole.flush()
+
+    return normalize, stream
+
+
+def _spaces_of(stated: NormalizerRules) -> Spaces | None:
+    from codec_core.unicode.rule_stream import CollapsedSpaces, MergedSpaces
+
+    if stated.collapses_spaces:
+        return CollapsedSpaces()
+    if stated.merged_spaces is not None or stated.strips_end:
+        return MergedSpaces(stated.merged_spaces, strips_end=stated.strips_end)
+    return None
 
 
 def _kept_texts(names: Sequence[str]) -> AddedTokens:
@@ -68,20 +82,24 @@ def _kept_texts(names: Sequence[str]) -> AddedTokens:
     return AddedTokens({name: (number, AddedToken(name)) for number, name in enumerate(names)})
 
 
-def _rules_of(tokenizer_map: TokenizerMap) -> ReplacementRules | None:
+def _rules_of(tokenizer_map: TokenizerMap) -> Rules | None:
     """Return the rules of a map, read once and kept on it: reading takes half a second for the largest."""
     stated = tokenizer_map.normalizer_rules
     if stated is None or stated.charsmap is None:
         return None
-    known: ReplacementRules | None = tokenizer_map.__dict__.get("rules")
+    known: Rules | None = tokenizer_map.__dict__.get("rules")
     if known is None:
         from base64 import b64decode
 
         from codec_core.unicode.replacement_rules import ReplacementRules, RuleError
 
         try:
-            known = ReplacementRules(b64decode(stated.charsmap, validate=True))
+            known = rules = ReplacementRules(b64decode(stated.charsmap, validate=True))
         except (RuleError, ValueError) as error:
             raise TokenizerMapValidationError(f"normalizer_rules: charsmap is damaged: {error}") from None
+        if stated.by_cluster:
+            from codec_core.unicode.grapheme_rules import GraphemeRules
+
+            known = GraphemeRules(rules)
         tokenizer_map.__dict__["rules"] = known
     return known

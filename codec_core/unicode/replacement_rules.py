@@ -134,6 +134,26 @@ class ReplacementRules:
         length, replacement, _ = self._match(character, 0)
         return replacement if length else None
 
+    def shortest(self, text: str) -> str | None:
+        """Return the replacement of the shortest rule that matches at the beginning of a text, or None."""
+        base = self._root
+        for byte in text.encode():
+            step = self._next.get(base, _NONE).get(byte)
+            if step is None:
+                return None
+            if step.value >= 0:
+                return self._values[step.value]
+            base = step.base
+        return None
+
+    def of_single_characters(self) -> dict[str, str]:
+        """Return what replaces each character that a rule replaces by itself."""
+        return {
+            character: self._values[step.value]
+            for character, step in self._whole([self._root])
+            if step.value >= 0
+        }
+
     def apply(self, text: str) -> str:
         """Return a text with all that the rules replace replaced, in time linear in its length."""
         return self.apply_settled(text, final=True)[0]
@@ -264,79 +284,7 @@ class ReplacementRules:
                     yield data.decode("utf-8", "replace"), step
 
 
-class RuleStream:
-    """Replaces in a text that arrives in parts. Holds the beginning of what may be a longer match.
-
-    With `collapses`, spaces at both ends are left out and runs of spaces become one. As in SentencePiece,
-    U+2581 at the end of a text is left out as well.
-    """
-
-    __slots__ = ("_after_space", "_blank", "_collapses", "_held", "_kept", "_rules")
-
-    def __init__(
-        self, rules: ReplacementRules | None, *, collapses: bool, kept: AddedTokens | None = None
-    ) -> None:
-        self._rules = rules
-        self._collapses = collapses
-        self._kept = kept
-        self._start()
-
-    def _start(self) -> None:
-        self._held = ""
-        self._blank: list[str] = []  # the end of the text so far, which is left out if nothing follows
-        self._after_space = True
-
-    @property
-    def held(self) -> str:
-        """Return the text that is held: replaced where it only waits for what follows a space."""
-        return "".join(self._blank) + self._held
-
-    def feed(self, text: str) -> str:
-        """Return the text that no continuation can change."""
-        return self._take(self._held + text, final=False)
-
-    def flush(self) -> str:
-        """Return the rest. The stream is then ready for another text."""
-        rest = self._take(self._held, final=True)
-        self._start()
-        return rest
-
-    def _take(self, text: str, *, final: bool) -> str:
-        used = len(text)
-        if self._rules is not None:
-            replaced, used = self._rules.apply_settled(text, final=final, kept=self._kept)
-        else:
-            replaced = text
-        self._held = text[used:]
-        return self._collapse(replaced) if self._collapses else replaced
-
-    def _collapse(self, text: str) -> str:
-        text = _RUNS(" ", text)
-        if self._after_space:
-            text = text.removeprefix(" ")
-        if not text:
-            return ""
-        self._after_space = text[-1] == " "
-        kept = text.rstrip(_BLANK)  # the rest waits for another character: at the end it is left out
-        if not kept:
-            self._blank.append(text)
-            return ""
-        given = "".join(self._blank) + kept
-        self._blank = [text[len(kept) :]]
-        return given
-
-
-def normalize_by_rules(
-    rules: ReplacementRules | None, text: str, *, collapses: bool, kept: AddedTokens | None = None
-) -> str:
-    """Return a whole text as a `RuleStream` normalizes it."""
-    stream = RuleStream(rules, collapses=collapses, kept=kept)
-    return stream.feed(text) + stream.flush()
-
-
 _NONE: dict[int, _Step] = {}
-_BLANK = " \u2581"
-_RUNS = re.compile(" {2,}").sub
 
 
 def _read_steps(data: bytes) -> tuple[int, dict[int, list[_Step]]]:
@@ -387,14 +335,15 @@ def _finder(
     singles: list[str], openers: list[str], seconds: list[str]
 ) -> Callable[[str, int], re.Match[str] | None]:
     """Return the search for places at which a rule may match."""
-    ways = [_character_set(singles)] if singles else []
+    ways = [character_set(singles)] if singles else []
     if seconds:
-        ways.append(f"{_character_set(openers)}(?={_character_set(seconds)})")
+        ways.append(f"{character_set(openers)}(?={character_set(seconds)})")
     return re.compile("|".join(ways) or "(?!)").search
 
 
-def _character_set(characters: list[str]) -> str:
+def character_set(characters: Iterable[str]) -> str:
     """Return a `re` set. It holds all astral characters if any: one comparison, not many."""
+    characters = list(characters)
     plane = "".join(map(re.escape, sorted(character for character in characters if character <= "\uffff")))
     astral = any(character > "\uffff" for character in characters)
     return "[" + plane + ("\U00010000-\U0010ffff" if astral else "") + "]"
