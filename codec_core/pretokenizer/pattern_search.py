@@ -2,8 +2,8 @@
 
 All places at which a match may begin are followed at once, and of attempts that have come to the same place
 of the pattern only the first is kept. So finding one match takes time linear in what is read. A pattern that
-reads far beyond its matches again and again runs out of its budget, which is counted in characters and not in
-seconds: the same text always fails, or never.
+reads far beyond its matches again and again, or follows many attempts at once, runs out of its budget, which
+is counted in characters and attempts and not in seconds: the same text always fails, or never.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from codec_core.pretokenizer.pattern_code import CHARACTER, END, JUMP, LOOK, MAT
 READ_A_CHARACTER = 8
 READ_ANYWAY = 10_000
 """Characters that may be read for each one of a text, and for any text."""
+
+ATTEMPTS_A_READ = 8
+"""Attempts that are followed at once for one character's price: the usual pattern has a few. One with bounded
+repetitions can have 4,096, and takes milliseconds a character."""
 
 MAX_KEPT = 2**19
 """Places in all steps that are kept, by default, at some fifty bytes each. The usual pattern has few steps of
@@ -54,20 +58,14 @@ class PatternSearch:
         left = READ_A_CHARACTER * len(text) + READ_ANYWAY
         position = 0
         while position < len(text):
-            span, read = self._next(text, position)
-            left -= read
-            if left < 0:
-                raise TokenizerMapValidationError(
-                    f"pre_tokenizer_pattern: reads more than {READ_A_CHARACTER} times the "
-                    f"{len(text)} characters of a text"
-                )
+            span, left = self._next(text, position, left)
             if span is None:
                 return
             yield span
             position = span[1]
 
-    def _next(self, text: str, start: int) -> tuple[tuple[int, int] | None, int]:
-        """Return the first match from a place on, and how many characters were read to find it."""
+    def _next(self, text: str, start: int, left: int) -> tuple[tuple[int, int] | None, int]:
+        """Return the first match from a place on, and what is left of the budget."""
         places: tuple[int, ...] = ()
         begun: list[int] = []
         found: tuple[int, int] | None = None
@@ -76,6 +74,12 @@ class PatternSearch:
             # At each place one more attempt begins, of the lowest priority, until one has matched.
             if found is None:
                 places, begun = (*places, 0), [*begun, place]
+            left -= 1 + len(places) // ATTEMPTS_A_READ
+            if left < 0:
+                raise TokenizerMapValidationError(
+                    f"pre_tokenizer_pattern: reads more than {READ_A_CHARACTER} times the {len(text)} "
+                    f"characters of a text; each {ATTEMPTS_A_READ} attempts at once count as one more time"
+                )
             step = self._step(places, symbol(text[place]) if place < len(text) else END)
             if step.matched is not None:
                 found = begun[step.matched], place
@@ -83,8 +87,8 @@ class PatternSearch:
             places = step.places
             begun = [begun[parent] for parent in step.parents]
             if found is not None and not places:
-                return found, place + 1 - start
-        return found, len(text) + 1 - start
+                return found, left
+        return found, left
 
     def _step(self, places: tuple[int, ...], symbol: int) -> Step:
         step = self._steps.get((places, symbol))

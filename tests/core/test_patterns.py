@@ -364,6 +364,13 @@ def test_patterns_that_are_long_cost_little(name):
         assert "".join(pretokenizer_of(None, COSTLY[name]).cut("ab" * 50)) == "ab" * 50
 
 
+def test_a_search_that_follows_many_attempts_at_once_is_stopped():
+    """Each character of the text begins an attempt that goes on for thousands more."""
+    search = PatternSearch(PatternCode(parse_pattern("a(?:a|b){2000}c|a(?:a|b){2000}d")))
+    with within(seconds=2), pytest.raises(TokenizerMapValidationError, match="attempts at once"):
+        list(search.spans("a" * 20_000))
+
+
 def test_a_search_keeps_no_more_places_than_its_limit():
     search = PatternSearch(PatternCode(parse_pattern("[ab]*a[ab]{40}c|[ab]*b[ab]{2}d")), max_kept=500)
     assert not list(search.spans("".join(Random(1).choices("ab", k=120))))
