@@ -146,7 +146,7 @@ def _described(
         if kind in _ADDED_TYPES or named:
             strips = stripping.takes_space(token, is_added=kind in _ADDED_TYPES)
             flags = {stripping.side: True} if strips else {}
-            added.append(AddedToken(number, token, special=named or kind != _USER_DEFINED, **flags))
+            added.append(AddedToken(token, id=number, special=named or kind != _USER_DEFINED, **flags))
     control, _, described = added_fields(added, made, section.chat_template)
     return control, described
 

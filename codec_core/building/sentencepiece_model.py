@@ -90,10 +90,10 @@ def _added(model: _Model) -> Iterator[AddedToken]:
     """
     for number, (piece, _, kind) in enumerate(model.pieces):
         if kind in (_UNKNOWN, _CONTROL):
-            yield AddedToken(number, piece)
+            yield AddedToken(piece, id=number)
         elif kind == _USER_DEFINED:
             # Symbols are text, which SentencePiece looks for in text whose spaces are marked.
-            symbol = AddedToken(number, piece, special=False, normalized=True, as_spelled=True)
+            symbol = AddedToken(piece, id=number, special=False, normalized=True, as_spelled=True)
             if model.kind == _BPE or is_control(symbol, None):
                 yield symbol
 

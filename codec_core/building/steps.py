@@ -9,16 +9,21 @@ import msgspec
 Merge = str | tuple[str, str]
 
 
-class AddedToken(msgspec.Struct, frozen=True):
-    """A token that is found in the text before anything else."""
+class DecoderToken(msgspec.Struct, frozen=True):
+    """An added token as `tokenizer_config.json` lists it, by its id."""
 
-    id: int
     content: str
     single_word: bool = False
     lstrip: bool = False
     rstrip: bool = False
     normalized: bool = False
     special: bool = True  # files state it; one that does not is read as the safer of the two
+
+
+class AddedToken(DecoderToken, frozen=True, kw_only=True):
+    """A token that is found in the text before anything else."""
+
+    id: int
     as_spelled: bool = False  # no file states it; SentencePiece looks for symbols in marked text
 
 
@@ -84,17 +89,6 @@ class TokenizerFile(msgspec.Struct, frozen=True):
     added_tokens: tuple[AddedToken, ...] = ()
     normalizer: NormalizerStep | None = None
     pre_tokenizer: PreTokenizerStep | None = None
-
-
-class DecoderToken(msgspec.Struct, frozen=True):
-    """An added token as `tokenizer_config.json` lists it, by its id."""
-
-    content: str
-    single_word: bool = False
-    lstrip: bool = False
-    rstrip: bool = False
-    normalized: bool = False
-    special: bool = True  # files state it; one that does not is read as the safer of the two
 
 
 class TokenizerConfig(msgspec.Struct, frozen=True):

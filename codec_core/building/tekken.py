@@ -71,7 +71,7 @@ def build_from_tekken(path: str | Path, *, map_id: str) -> bytes:
         ids[content] = config.default_num_special_tokens + number
     if len(ids) != count:
         raise MapBuildError(f"{path}: {len(ids)} tokens where the file's sizes need {count}")
-    added = [AddedToken(number, name) for name, number in special.items()]
+    added = [AddedToken(name, id=number) for name, number in special.items()]
     control, _, described = added_fields(added, (), None)
     return write_ranks(map_id, ids, config.pattern, control, **described)
 

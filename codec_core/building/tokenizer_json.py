@@ -154,10 +154,10 @@ def _added_tokens(
     source: TokenizerFile, config: TokenizerConfig, vocab: Mapping[str, int]
 ) -> list[AddedToken]:
     """Return the added tokens of the file, and those that only its configuration has."""
-    # Some configurations list again what the file has: the file counts. Both types have the same fields.
+    # Some configurations list again what the file has: the file counts.
     stated = {token.id for token in source.added_tokens}
     more = [
-        AddedToken(number, *msgspec.structs.astuple(token))
+        AddedToken(**msgspec.structs.asdict(token), id=number)
         for number, token in config.added_tokens_decoder.items()
         if number not in stated
     ]

@@ -66,6 +66,18 @@ def trained(rollout: Any, tmp_path: Any, seen: list[dict[str, Any]]) -> Any:
     return trainer, changed
 
 
+def rollouts_of(pipeline: Any) -> Any:
+    """Return rollouts whose rewards alternate."""
+    grades = iter(range(100))
+    return rollout_func(
+        pipeline,
+        node="solver",
+        inputs=lambda prompt: {"q": prompt},
+        reward=lambda _: float(next(grades) % 2),
+        concurrency=1,  # one after the other, so that the answers to one prompt have different rewards
+    )
+
+
 def test_the_trainers_own_model_answers_in_a_pipeline_and_learns(tmp_path: Any) -> None:
     def pipeline(trainer: Any) -> Pipeline:
         p = Pipeline("plain").input("q").sink("reader")
@@ -79,14 +91,7 @@ def test_the_trainers_own_model_answers_in_a_pipeline_and_learns(tmp_path: Any) 
         )
         return p.connect("q", "solver").connect("solver", "reader")
 
-    grades = iter(range(100))
-    rollout = rollout_func(
-        pipeline,
-        node="solver",
-        inputs=lambda prompt: {"q": prompt},
-        reward=lambda _: float(next(grades) % 2),
-        concurrency=1,  # one after the other, so that the answers to one prompt have different rewards
-    )
+    rollout = rollouts_of(pipeline)
     seen: list[dict[str, Any]] = []
     kept: list[dict[str, Any]] = []
 
@@ -119,14 +124,7 @@ def test_turns_with_tools_reach_the_trainer_with_their_mask(tmp_path: Any) -> No
         clients.append(ScriptedClient())
         return desk(InProcessEngine(clients[-1], logprob_mode="processed"))
 
-    grades = iter(range(100))
-    rollout = rollout_func(
-        pipeline,
-        node="solver",
-        inputs=lambda prompt: {"q": prompt},
-        reward=lambda _: float(next(grades) % 2),
-        concurrency=1,  # one after the other, so that the answers to one prompt have different rewards
-    )
+    rollout = rollouts_of(pipeline)
     kept: list[Any] = []
 
     def keeping(prompts: Any, trainer: Any) -> Any:

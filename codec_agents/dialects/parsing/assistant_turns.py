@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from codec_agents.dialects.messages import Message, MessageCall
 from codec_agents.dialects.parsing.prompt_forms import PromptForms
 from codec_agents.dialects.parsing.prompt_text import PromptText
 from codec_agents.dialects.parsing.turn_parser import TurnParser
-from codec_agents.dialects.values import PortIds, TurnEvent
+from codec_agents.dialects.values import PortIds, TurnReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,9 @@ class RegionTurns:
             return ReadAssistant(None, place, end, stop, finished=True) if stop > place else None
         ids = prompt.ids_between(head.stop, end)
         reader = self._turns.new_reader(thinking=head.thinking, text_calls="known" if told_tools else "none")
-        events = [*reader.feed(ids), *reader.flush("stop")]
         # Behind a head that ends with text, the first text is no beginning, and has no space of one.
         in_run = head.stop > place and not prompt.is_control(head.stop - 1)
-        message = self._messages.message(events, ids, in_run=in_run, reasoning=head.reasoning)
+        message = self._messages.message(reader, ids, in_run=in_run, reasoning=head.reasoning)
         finished = end < len(prompt.text) or self._ends_itself
         return ReadAssistant(message, head.stop, end, stop, finished)
 
@@ -146,9 +145,7 @@ class ChannelTurns:
         close = self._tail.rstrip(self._forms.ends)
         inside = end - len(close) if text.endswith(close, begin, end) else end
         ids = prompt.ids_between(begin, inside)
-        reader = self._turns.new_reader()
-        events = [*reader.feed(ids), *reader.flush("stop")]
-        message = self._messages.message(events, ids, in_run=False, reasoning=None)
+        message = self._messages.message(self._turns.new_reader(), ids)
         return ReadAssistant(message, begin, end, stop, finished=end < len(text))
 
 
@@ -185,9 +182,7 @@ class HeadedTurns:
         if stop == place:
             return None
         ids = prompt.ids_between(place, stop)
-        reader = self._turns.new_reader()
-        events = [*reader.feed(ids), *reader.flush("stop")]
-        message = self._messages.message(events, ids, in_run=False, reasoning=None)
+        message = self._messages.message(self._turns.new_reader(), ids)
         # The end of any other message is not the turn's.
         finished = last and text[stop - 1] in self._forms.ends
         return ReadAssistant(message, place + len(self._head), stop, stop, finished)
@@ -219,20 +214,20 @@ class MessageMaker:
         self._before_calls = before_calls
 
     def message(
-        self, events: Iterable[TurnEvent], ids: Sequence[int], *, in_run: bool, reasoning: str | None
+        self, reader: TurnReader, ids: Sequence[int], *, in_run: bool = False, reasoning: str | None = None
     ) -> Message:
         """Return the message.
 
         Args:
-            events: what the turn was cut into.
-            ids: the ids that were cut.
+            reader: cuts the turn, of which it has read nothing yet.
+            ids: the turn.
             in_run: whether the first of them goes on with text before it.
             reasoning: reasoning that was read already.
         """
         spelled: dict[str, bytes] = {"reasoning": b"", "answer": b"", "behind": b""}
         calls: list[MessageCall] = []
         # As bytes: the ids of one character may be in two events.
-        for event in events:
+        for event in [*reader.feed(ids), *reader.flush("stop")]:
             if isinstance(event, PortIds):
                 # Between and behind calls, families write white space that is not the answer's.
                 port = "behind" if calls and event.port == "answer" else event.port

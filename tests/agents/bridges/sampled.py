@@ -5,6 +5,7 @@ So a prompt that was written anew from the text would not hold the ids that the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -39,6 +40,18 @@ def script(prompt: Any) -> Iterator[Any]:
 def get_weather(city: str, days: float = 1) -> str:
     """Return the weather of a city."""
     return f"{days:g} days of rain in {city}"
+
+
+def tool_messages(message: Any) -> list[dict[str, Any]]:
+    """Return the results of the calls of a chat's message, as messages."""
+    return [
+        {
+            "role": "tool",
+            "tool_call_id": call.id,
+            "content": get_weather(**json.loads(call.function.arguments)),
+        }
+        for call in message.tool_calls or ()
+    ]
 
 
 SAID = "It is 1.5 days of rain in Oslo and 1.5 days of rain in Zürich."

@@ -9,7 +9,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.agents.bridges.sampled import QUESTION, SAID, gateway, get_weather
+from tests.agents.bridges.sampled import QUESTION, SAID, gateway, get_weather, tool_messages
 
 pytestmark = pytest.mark.slow
 
@@ -32,10 +32,7 @@ def test_openai_chat(stream: bool) -> None:
                     .choices[0]
                     .message
                 )
-            messages.append(message.model_dump())
-            for call in message.tool_calls or ():
-                said = get_weather(**json.loads(call.function.arguments))
-                messages.append({"role": "tool", "tool_call_id": call.id, "content": said})
+            messages += [message.model_dump(), *tool_messages(message)]
         assert message.content == SAID
         assert served.extended() == [True]
         assert served.lineage == {"new": 1, "extended": 1}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from tests.agents.bridges.sampled import QUESTION, SAID, gateway, get_weather
+from tests.agents.bridges.sampled import QUESTION, SAID, gateway, tool_messages
 
 pytest.importorskip("litellm", reason="make test-bridges NAME=litellm has it")
 
@@ -32,10 +31,7 @@ def test_a_tool_loop(route: str, stream: bool) -> None:
             if stream:
                 answer = litellm.stream_chunk_builder(list(answer), messages=messages)
             message = answer.choices[0].message
-            messages.append(message.model_dump())
-            for call in message.tool_calls or ():
-                said = get_weather(**json.loads(call.function.arguments))
-                messages.append({"role": "tool", "tool_call_id": call.id, "content": said})
+            messages += [message.model_dump(), *tool_messages(message)]
         assert message.content == SAID
         assert served.extended() == [True]
         assert served.lineage == {"new": 1, "extended": 1}

@@ -12,7 +12,7 @@ import anyio
 import openai
 import pytest
 
-from tests.agents.bridges.sampled import QUESTION, SAID, Served, gateway, get_weather
+from tests.agents.bridges.sampled import QUESTION, SAID, Served, gateway, get_weather, tool_messages
 from tests.benchmarks.gateway_streams import litellm, litellm_proxy, ready
 from tests.real_engines.servers import free_port
 
@@ -57,10 +57,7 @@ def test_chat(proxied: tuple[Served, str], stream: bool) -> None:
             else:
                 answer = client.chat.completions.create(model="m", messages=messages, tools=tools)
                 message = answer.choices[0].message
-            messages.append(message.model_dump())
-            for call in message.tool_calls or ():
-                said = get_weather(**json.loads(call.function.arguments))
-                messages.append({"role": "tool", "tool_call_id": call.id, "content": said})
+            messages += [message.model_dump(), *tool_messages(message)]
     assert message.content == SAID
     assert_exact(served, known)
 

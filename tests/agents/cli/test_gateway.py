@@ -19,6 +19,7 @@ from codec_agents.records.trajectories import trajectories_of
 from codec_agents.server import SqliteStore
 from codec_agents.testing import scripted_server
 from codec_agents.vocabularies import bundled_map, bundled_map_bytes
+from tests.processes import url_of
 
 pytest.importorskip("uvicorn", reason="needs the extra `server`")
 
@@ -40,9 +41,7 @@ def test_its_options_may_be_in_a_file_and_conversations_outlast_it(tmp_path: Pat
                 stderr=subprocess.PIPE,
                 encoding="utf-8",
             )
-            assert process.stderr is not None
-            line = next(line for line in process.stderr if "running on" in line)
-            url = next(word for word in line.split() if word.startswith("http://"))
+            url = url_of(process)
             answer = httpx.post(f"{url}/v1/chat/completions", json={"messages": turns}, timeout=20)
             lineages.append(answer.headers["x-codec-lineage"].split()[0])
             turns += [answer.json()["choices"][0]["message"], {"role": "user", "content": "On"}]

@@ -20,6 +20,7 @@ from codec_agents.cli.commands.serve import command
 from codec_agents.testing import scripted_server
 from codec_agents.vocabularies import bundled_map
 from codec_core.vocabulary import vocabulary_of
+from tests.processes import url_of
 
 pytest.importorskip("uvicorn", reason="needs the extra `server`")
 
@@ -29,14 +30,8 @@ def serving(*arguments: str, folder: Path) -> Iterator[str]:
     """Run the server on a port of its own; give its URL."""
     command = [sys.executable, "-m", "codec_agents.cli", "serve", "--port", "0", *arguments]
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, encoding="utf-8")
-    assert process.stderr is not None
     try:
-        for line in process.stderr:
-            if "running on" in line:
-                yield next(word for word in line.split() if word.startswith("http://"))
-                break
-        else:
-            pytest.fail("the server did not start")
+        yield url_of(process)
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
@@ -86,9 +81,7 @@ def test_a_signal_lets_what_runs_end_and_ends_the_rest(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SERVING], cwd=tmp_path, stderr=subprocess.PIPE, encoding="utf-8"
     )
-    assert process.stderr is not None
-    line = next(line for line in process.stderr if "running on" in line)
-    url = next(word for word in line.split() if word.startswith("http://"))
+    url = url_of(process)
 
     def stream(client: httpx.Client, seconds: float) -> Iterator[str]:
         body = {"prompt": str(seconds), "stream": True}
@@ -119,9 +112,7 @@ def test_a_draining_server_says_so_until_it_ends(tmp_path: Path, name: str) -> N
         stderr=subprocess.PIPE,
         encoding="utf-8",
     )
-    assert process.stderr is not None
-    line = next(line for line in process.stderr if "running on" in line)
-    url = next(word for word in line.split() if word.startswith("http://"))
+    url = url_of(process)
     body = {"prompt": "1", "stream": True}
     with httpx.Client(timeout=20) as client:
         assert client.get(f"{url}/ready").status_code == 200

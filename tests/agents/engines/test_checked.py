@@ -7,27 +7,14 @@ from typing import Any
 
 import pytest
 
-from codec_agents.engines.base import FAILED_REASONS, StreamStats
+from codec_agents.engines.base import FAILED_REASONS
 from codec_agents.engines.checked import checked
 from codec_agents.exceptions import EngineStreamError, NodeFailedError, PipelineError
 from codec_agents.pipeline import Pipeline
 from codec_core.frames import CodecFrame
+from tests.agents.engines.frame_streams import FrameStream
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
-
-
-class Stream:
-    def __init__(self, frames: list[Any]) -> None:
-        self.stats = StreamStats()
-        self._frames = iter(frames)
-
-    def __aiter__(self):
-        return self
-
-    async def __anext__(self):
-        for frame in self._frames:
-            return frame
-        raise StopAsyncIteration
 
 
 class Own:
@@ -40,7 +27,7 @@ class Own:
     @asynccontextmanager
     async def stream(self, request):
         self.asked += 1
-        yield Stream(self.frames)
+        yield FrameStream(self.frames)
 
     async def aclose(self) -> None:
         """Hold nothing."""
@@ -95,7 +82,7 @@ async def test_one_that_keeps_to_it_answers():
 @pytest.mark.parametrize("reason", sorted(FAILED_REASONS))
 async def test_ids_that_came_with_a_failure_are_given_on_before_it(reason, words):
     failing = CodecFrame((22, 23), done=True, finish_reason=reason)
-    frames = checked(Own(), Stream([FIRST, failing, LAST]), words)
+    frames = checked(Own(), FrameStream([FIRST, failing, LAST]), words)
     assert await anext(frames) == FIRST
     assert await anext(frames) == CodecFrame((22, 23), done=False), "with `done` it would look complete"
     for _ in range(2):

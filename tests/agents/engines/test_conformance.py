@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from codec_agents.engines.base import StreamStats
 from codec_agents.testing import (
     Call,
     ConformanceError,
@@ -18,6 +17,7 @@ from codec_agents.testing import (
 )
 from codec_core.frames import CodecFrame
 from codec_core.tokenizer import pick_tokenizer
+from tests.agents.engines.frame_streams import FrameStream
 from tests.agents.engines.wires import WIRES, FaultyServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
@@ -74,7 +74,7 @@ class Own:
     @asynccontextmanager
     async def stream(self, request):
         if request.prompt_ids and max(request.prompt_ids) < request.vocabulary.size:
-            yield Frames(self._frames)
+            yield FrameStream(self._frames)
         else:
             raise OwnError
 
@@ -86,24 +86,10 @@ class OwnError(Exception):
     """No EngineError."""
 
 
-class Frames:
-    def __init__(self, frames):
-        self.stats = StreamStats()
-        self._frames = iter(frames)
-
-    def __aiter__(self):
-        return self
-
-    async def __anext__(self):
-        for frame in self._frames:
-            return frame
-        raise StopAsyncIteration
-
-
 class Answers(Own):
     @asynccontextmanager
     async def stream(self, request):
-        yield Frames(self._frames)
+        yield FrameStream(self._frames)
 
 
 TWO = (CodecFrame((21,), done=False), CodecFrame((22,), done=True, finish_reason="stop"))

@@ -21,6 +21,7 @@ from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.vllm import VllmEngine
 from codec_core.detokenizer import Detokenizer, detokenize
 from codec_core.vocabulary import Vocabulary
+from tests.agents.engines.listening import ThreadedServer
 
 DONE = b"data: [DONE]\n\n"
 
@@ -190,7 +191,7 @@ def refusing(status: int, *headers: bytes) -> Fault:
     return lambda exchange: exchange.send(b"\r\n".join(lines) + b"\r\nconnection: close\r\n\r\n" + body)
 
 
-class FaultyServer:
+class FaultyServer(ThreadedServer):
     """Answers in one engine's wire; to its first requests in the ways given, one each, then well.
 
     An answer goes on where the prompt ends, as a model would. Works under any event loop: it is threads.
@@ -205,9 +206,8 @@ class FaultyServer:
         keeps: bool = False,
         seconds: float = 10.0,
     ) -> None:
+        super().__init__()
         self.wire = wire
-        self.accepted = 0
-        """Connections so far."""
         self._keeps = keeps
         self._seconds = seconds
         self.asked: list[Any] = []
@@ -215,36 +215,19 @@ class FaultyServer:
         self._ids = list(ids)
         self._faults = list(faults)
         self._stopped = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
+        self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._stopped.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join(10)
-            assert not thread.is_alive()
+        self.stop()
 
     @property
     def prompts(self) -> list[list[int]]:
         """The prompts that were sent."""
         return [list(self.wire.prompt(asked) or ()) for asked in self.asked]
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.accepted += 1
-            self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
-            self._threads[-1].start()
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):

@@ -2,7 +2,6 @@
 
 import asyncio
 import select
-import socket
 import threading
 import time
 
@@ -15,6 +14,7 @@ from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.http.draining import BodyDrainer
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.exceptions import EngineStreamError
+from tests.agents.engines.listening import ThreadedServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
@@ -27,37 +27,21 @@ def chunk(ids, done):
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-class LateEnds:
+class LateEnds(ThreadedServer):
     """A server that keeps its connections, and ends each body when `ended` is set. Each runs in a thread."""
 
     def __init__(self, stock):
+        super().__init__()
         self.ended = threading.Event()
         self.closed = threading.Event()
-        self.accepted = 0
         self.more = b""
         """What stands behind the last frame, and comes later."""
         self._read_request = stock.read_http_request
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
+        self.start()
 
     def stop(self):
         self.ended.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join()
-
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.accepted += 1
-            self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
-            self._threads[-1].start()
+        super().stop()
 
     def _serve(self, connection):
         with connection:

@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 
 from codec_agents.server import ServerSettings
-from codec_agents.testing import Call, Say, Stop, Think
+from codec_agents.testing import Say, Stop
+from tests.agents.server.apis.weather import weather
 
 pytestmark = pytest.mark.asyncio
 
@@ -21,18 +22,7 @@ ASKED = {"role": "user", "content": "hi"}
 def script(prompt: Any) -> list[Any]:
     if prompt.user == "And so?":
         return [Say("So what?")]
-    if prompt.all_results:
-        return [Say(f"It is {', '.join(prompt.all_results)}.")]
-    if "cut" in prompt.user:
-        return [Think("Long."), Say("It is "), Stop("length")]
-    if "weather" in prompt.system:
-        return [
-            Think("Two."),
-            Say("\n\n"),
-            Call("weather", city="Oslo", days=1.5),
-            Call("weather", city="Zürich"),
-        ]
-    return [Think("Easy."), Say(f"Hello ☂ {prompt.system} END of it")]
+    return weather(prompt, ending=" END of it")
 
 
 @pytest_asyncio.fixture

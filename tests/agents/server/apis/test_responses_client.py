@@ -10,32 +10,18 @@ import openai
 import pytest
 import pytest_asyncio
 
-from codec_agents.testing import Call, Say, Stop, Think
+from codec_agents.testing import Say, Stop
+from tests.agents.server.apis.weather import weather
 
 pytestmark = pytest.mark.asyncio
 
 TOOL = {"type": "function", "name": "weather", "description": "d", "parameters": {"type": "object"}}
 
 
-def script(prompt: Any) -> list[Any]:
-    if prompt.all_results:
-        return [Say(f"It is {', '.join(prompt.all_results)}.")]
-    if "cut" in prompt.user:
-        return [Think("Long."), Say("It is "), Stop("length")]
-    if "weather" in prompt.system:
-        return [
-            Think("Two."),
-            Say("\n\n"),
-            Call("weather", city="Oslo", days=1.5),
-            Call("weather", city="Zürich"),
-        ]
-    return [Think("Easy."), Say(f"Hello ☂ {prompt.system}")]
-
-
 @pytest_asyncio.fixture
 async def client(serve: Any) -> Any:
     async with (
-        serve(script, ids_a_frame=2) as server,
+        serve(weather, ids_a_frame=2) as server,
         openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
     ):
         yield client
@@ -131,7 +117,7 @@ async def test_errors_name_the_field(client: openai.AsyncOpenAI) -> None:
 
 
 async def test_every_event_is_named_and_numbered(serve: Any) -> None:
-    async with serve(script, ids_a_frame=3) as server, httpx.AsyncClient(base_url=server.url) as client:
+    async with serve(weather, ids_a_frame=3) as server, httpx.AsyncClient(base_url=server.url) as client:
         body = {"input": "weather", "tools": [TOOL], "stream": True}
         text = (await client.post("/v1/responses", json=body)).text
     events = [event.split("\n") for event in text.split("\n\n")[:-1]]

@@ -16,6 +16,7 @@ import pytest
 
 from codec_agents.server import SqliteStore
 from codec_agents.server.gateway.tree import Node
+from tests.processes import url_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -69,11 +70,8 @@ def killed(store: Path) -> Iterator[str]:
     """Run the gateway on a port of its own; give its URL, and kill it."""
     command = [sys.executable, "-c", SERVING, str(store)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8")
-    assert process.stderr is not None
     try:
-        line = next((line for line in process.stderr if "running on" in line), None)
-        assert line is not None, "the gateway did not start"
-        yield next(word for word in line.split() if word.startswith("http://"))
+        yield url_of(process)
     finally:
         process.kill()  # SIGKILL: the process can do nothing about it
         process.communicate()

@@ -43,13 +43,19 @@ def node(parent: Node | None = None, *, private: bool = False, partial: bool = F
     )
 
 
-def test_what_was_stored_is_read_back_equal_and_whole(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "kept.db")
+def stored(path: Path) -> tuple[SqliteStore, Node, Node]:
+    """Store a turn and the one behind it; return the store, which is closed, and both."""
+    store = SqliteStore(path)
     first = node()
     second = node(first)
     store.add(first)
     store.add(second)
     store.close()
+    return store, first, second
+
+
+def test_what_was_stored_is_read_back_equal_and_whole(tmp_path: Path) -> None:
+    store, first, second = stored(tmp_path / "kept.db")
     again = SqliteStore(tmp_path / "kept.db", MemoryStore(max_bytes=0))
     [found] = again.find([b"unknown", second.key])
     assert found.ids() == second.ids() == as_array([1, 2, 2**32 - 1, 4, 1, 2, 2**32 - 1, 4])
@@ -165,12 +171,7 @@ def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_turn_is_a_typed_error(column: str, value: object, tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "kept.db")
-    first = node()
-    second = node(first)
-    store.add(first)
-    store.add(second)
-    store.close()
+    _, _, second = stored(tmp_path / "kept.db")
     with sqlite3.connect(tmp_path / "kept.db") as file:
         file.execute("PRAGMA ignore_check_constraints = 1")
         changed = b"" if value is None else value
