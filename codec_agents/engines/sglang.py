@@ -20,6 +20,7 @@ from codec_agents.engines.request_body import (
     forms_in,
     place_options,
 )
+from codec_agents.engines.stock.adapters import Adapters
 from codec_agents.engines.stock.engine import StockOptions, TokenizeRendering, json_request
 from codec_agents.engines.stock.event_parser import EventParser, TokenIds
 from codec_agents.engines.stock.handshake import ask, probe_ids
@@ -59,17 +60,19 @@ class SglangEngine(TokenizeRendering):
         self._api = api
         self._completes: bool | None = None if api == "auto" else api == "completions"
         self._asked: SingleFlight[bool] = SingleFlight()
+        self._adapters = Adapters()
 
     def _context_question(self) -> ContextQuestion:
         return ContextQuestion("/v1/models", of_models, spare=RESERVED)
 
     async def check(self, request: GenerationRequest) -> None:
-        """Compare the tokenizers, and find out which call gives ids.
+        """Compare the tokenizers, and find out which call gives ids and which adapter is meant.
 
         Raises:
             EngineError: the tokenizers disagree, or the engine cannot be asked.
         """
         await super().check(request)
+        await self._adapters.find(self, request)
         if self._completes is None:
             self._completes = await self.ask_once(self._asked, lambda: self._gives_ids(request), request)
 
@@ -100,6 +103,8 @@ class SglangEngine(TokenizeRendering):
         return bool(self._completes) and (request.options.logprobs is None or self._api == "completions")
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
+        adapter = self._adapters.of(request)
+        lora = {} if adapter is None else {"lora_path": adapter}
         if self._asks_completions(request):
             if request.options.logprobs:
                 raise EngineError(
@@ -107,8 +112,8 @@ class SglangEngine(TokenizeRendering):
                     "its completions give alternatives as texts, which do not tell their ids; declare it "
                     "with `api: generate`",
                 )
-            return completion_request(self.name, request, SGLANG_COMPLETIONS)
-        body = generate_body(request)
+            return completion_request(self.name, request, SGLANG_COMPLETIONS, also=lora)
+        body = {**generate_body(request), **lora}
         headers = place_options(self.name, request.options, SGLANG_GENERATE, body)
         return json_request("/generate", body, **headers)
 
@@ -119,16 +124,17 @@ class SglangEngine(TokenizeRendering):
 
 
 def generate_body(request: GenerationRequest) -> dict[str, Any]:
-    """Return the body of `/generate`, which takes no name of a model: its server has one.
+    """Return the body of `/generate`. Its sampling parameters refuse every unknown key.
 
-    Its sampling parameters refuse every unknown key.
+    The server does not read the name of the model, and SGLang's router finds the server by it.
     """
     interval = {"stream_interval": request.stream_interval} if request.stream_interval > 1 else {}
-    return {
+    body = {
         "input_ids": json_of(request.prompt_ids),
         "sampling_params": interval,
         "stream": request.stream_interval != WHOLE,
     }
+    return for_model(request, body)
 
 
 class FinishReason(msgspec.Struct):
