@@ -61,7 +61,10 @@ class PromptForms:
         calls, thinking = dialect.calls, dialect.thinking
         self.parts = self.characters(calls.starts if calls else ())
         self.parts += self.characters((thinking.open, thinking.close) if thinking else ())
-        self._result_stop = self._find_result_stop()
+        mark = self._result_marker()
+        self._results = self.characters([mark])
+        self._result_stop = self._results if mark in dialect.stops else ""
+        self._turn_stops = self.characters(name for name in dialect.stops if name in dialect.turn_starts)
         self.user = self._turn(dialect.user)
         # Where text ends the system turn, its first end counts: what follows may be a user's words.
         self.system = self._turn(dialect.system, shortest=True) if dialect.system else None
@@ -126,6 +129,15 @@ class PromptForms:
         """Return whether a turn stopped at a place with the control token of results, and has none."""
         return text[place] == self._result_stop and self.next_boundary(text, place + 1) == place + 1
 
+    def stops_before_results(self, text: str, place: int) -> bool:
+        """Return whether a turn stopped at a place with the control token of another, which does not begin.
+
+        Results are behind it, or nothing.
+        """
+        if text[place] not in self._turn_stops:
+            return False
+        return len(text) == place + 1 or (self._results != "" and text.startswith(self._results, place + 1))
+
     def text(self, form: str) -> str:
         """Return one of the dialect's strings without holes as the text of a prompt."""
         return self._alphabet.text_of(self._encoder.parse(form))
@@ -182,11 +194,6 @@ class PromptForms:
             own = first_marker(self.parsed(dialect.assistant))
             names = [name for name in names if name != own]
         return self.characters(names)
-
-    def _find_result_stop(self) -> str:
-        """Return the control token at which a turn stops, where its results begin with it."""
-        mark = self._result_marker()
-        return self.characters([mark]) if mark in self.dialect.stops else ""
 
     def _result_marker(self) -> str | None:
         results = self.dialect.results

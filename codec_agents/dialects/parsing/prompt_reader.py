@@ -126,6 +126,7 @@ class PromptReader:
         steps = (
             self._opening,
             self._result_turns,
+            self._stop,
             self._tool_turn,
             self._system,
             self._user,
@@ -184,6 +185,13 @@ class PromptReader:
             name=result.name or call.name or None,
             call_id=result.call_id or call.id,
         )
+
+    def _stop(self, reading: _Reading) -> bool:
+        """Pass over the end of an answer that stopped with the control token of a user's turn (GLM)."""
+        if reading.behind != "assistant" or not self._forms.stops_before_results(reading.text, reading.place):
+            return False
+        reading.place += 1
+        return True
 
     def _tool_turn(self, reading: _Reading) -> bool:
         tools = self._tools

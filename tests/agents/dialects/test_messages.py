@@ -126,6 +126,34 @@ def test_a_turn_that_stops_with_the_mark_of_its_results_gets_them(name: str) -> 
     assert without_ids(list(read)) == [asked, calling, *told]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("glm-4.5", "glm-4.7") else pytest.param(name, marks=pytest.mark.slow)
+        for name in NAMES
+        if name.startswith("glm")
+    ],
+)
+def test_a_turn_that_stops_with_the_mark_of_a_user_is_no_turn_of_a_user(name: str) -> None:
+    dialect = bound(name)
+    asked, result = Message(role="user", content="Hi"), Message(role="tool", content="R1", name="weather")
+    calling = Message(role="assistant", calls=(MessageCall("weather", {"city": "Oslo"}),))
+    known = [*dialect.write([asked]), *dialect.call_ids([("weather", {"city": "Oslo"})])]
+    stopped = [*known, dialect.vocabulary.special_tokens["<|user|>"]]
+    assert without_ids(list(dialect.read(stopped).messages)) == [asked, calling]
+    whole = dialect.write_after(stopped, [Message(role="tool", content="R1")])
+    assert whole[: len(stopped)] == stopped
+    assert whole[len(stopped) :] == dialect.write_after(known, [result])[len(known) :]
+    assert without_ids(list(dialect.read(whole).messages)) == [asked, calling, result]
+    # Where the user speaks, the mark is the beginning of the turn. One without text stays a turn.
+    said = dialect.write([asked, Message(role="assistant", content="Yes.")], add_generation_prompt=False)
+    for text in ("And?", ""):
+        more = [Message(role="user", content=text)]
+        whole = dialect.write_after([*said, stopped[-1]], more)
+        assert whole == dialect.write_after(said, more)
+        assert dialect.read(whole).messages[2:] == tuple(more)
+
+
 APERTUS_CALLS = (
     '<|user_start|>Hi<|user_end|><|assistant_start|><|tools_prefix|>[{"clock": {"zone": "a"}}, '
     '{"clock": {"zone": "b"}}]<|tools_suffix|>'
