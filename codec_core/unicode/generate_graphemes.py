@@ -72,7 +72,9 @@ def module_text() -> str:
         words = textwrap.wrap(
             " ".join(f"{first:x}-{last:x}" for first, last in ranges_of(points)), 98, break_on_hyphens=False
         )
-        lines.append("\n".join((f"{name} = (", *(f'    "{line} "' for line in words), ")")))
+        quoted = [f'"{line} "' for line in words]
+        one = len(quoted) == 1
+        lines.append(f"{name} = {quoted[0]}" if one else "\n    ".join((f"{name} = (", *quoted)) + "\n)")
     return "\n".join(lines) + "\n"
 
 
