@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import partial
 from typing import TypeAlias
 
 from codec_agents.dialects.messages import Message
@@ -55,7 +55,8 @@ Cut: TypeAlias = Callable[[Node, Message], int | None]
 """Returns how many of a broken turn's first ids spell what a client sends back; None where no number does."""
 
 Named: TypeAlias = Callable[[], frozenset[bytes | None]]
-"""Returns the numbers of the turns whose ids the client sent."""
+"""Returns the numbers of the turns whose ids the client sent. Only asked for among several turns: each id
+costs a hash."""
 
 
 class Lineage:
@@ -78,12 +79,7 @@ class Lineage:
         """
         turns = history.model_turns()
         place, nodes = self._deepest(history, turns)
-
-        # Only asked for among several turns: each hint costs a hash.
-        @cache
-        def named() -> frozenset[bytes | None]:
-            return frozenset(self.mint.nonce_of(hint, tenant) for hint in hints)
-
+        named = partial(self._named, tenant, hints)
         chosen = _chosen(nodes, named) if nodes else None
         # No turn of the model is unknown, so nothing can have forked: the second access is saved.
         if not any(turn > place for turn in turns):
@@ -104,6 +100,9 @@ class Lineage:
             # The keys were equal and the reasoning was not: an earlier turn may still be the same.
             left = [turn for turn in left if turn < place]
         return NOWHERE, []
+
+    def _named(self, tenant: bytes, hints: frozenset[str]) -> frozenset[bytes | None]:
+        return frozenset(self.mint.nonce_of(hint, tenant) for hint in hints)
 
     def _fork(self, history: History, found: Found, named: Named, cut: Cut | None) -> Found:
         """Return where a history leaves the known ones, behind a turn that is known.
@@ -177,9 +176,8 @@ def _chosen(nodes: Sequence[Node], named: Named) -> Node:
     """Return one of equal turns: the one whose ids the client sent, or else the last one."""
     if len(nodes) == 1:
         return nodes[0]
-    counts = [
-        (sum(each.nonce in named() for each in node.path()), node.created, node.number) for node in nodes
-    ]
+    sent = named()
+    counts = [(sum(each.nonce in sent for each in node.path()), node.created, node.number) for node in nodes]
     return nodes[counts.index(max(counts))]
 
 
@@ -190,13 +188,15 @@ def _broken(
     if cut is None:
         return None
 
-    def order(node: Node) -> tuple[int, bool, float, int]:
+    fitting = [node for node in nodes if node.partial and _was_left_at(node, messages)]
+    if len(fitting) > 1:
+        sent = named()
         # The one with the most messages first: of all that fit, it leaves the least to be written anew. Of
         # those with as many, as of equal turns: the one whose ids the client sent, or else the last one.
-        return len(node.messages), node.nonce in named(), node.created, node.number
-
-    fitting = [node for node in nodes if node.partial and _was_left_at(node, messages)]
-    for node in sorted(fitting, key=order, reverse=True) if len(fitting) > 1 else fitting:
+        fitting.sort(
+            key=lambda each: (-len(each.messages), each.nonce not in sent, -each.created, -each.number)
+        )
+    for node in fitting:
         kept = cut(node, messages[len(node.messages)])
         if kept is not None:
             return node, kept
