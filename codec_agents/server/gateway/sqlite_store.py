@@ -100,7 +100,7 @@ class SqliteStore:
     def __init__(self, path: Path, memory: MemoryStore | None = None) -> None:
         self.path = path
         self._memory = MemoryStore() if memory is None else memory
-        self._private = 0
+        self._apart = 0
         self._file, self._lock, self.secret = opened_store(path)
 
     @property
@@ -110,8 +110,8 @@ class SqliteStore:
 
     def find(self, keys: Sequence[bytes]) -> list[Node]:
         """Return the whole turns of the first of these keys that has any."""
-        # Asked first for private turns, which are nowhere else, and so that it knows which turns are in use.
-        private = self._memory.find(keys)
+        # Asked first for turns that are nowhere else, and so that it knows which turns are in use.
+        known = self._memory.find(keys)
         for start in range(0, len(keys), MOST_KEYS):
             some = keys[start : start + MOST_KEYS]
             marks = ", ".join("?" * len(some))
@@ -120,15 +120,15 @@ class SqliteStore:
             numbers: dict[bytes, list[int]] = {}
             for key, number in found:
                 numbers.setdefault(key, []).append(number)
-            first = next((key for key in some if key in numbers or any(n.key == key for n in private)), None)
+            first = next((key for key in some if key in numbers or any(n.key == key for n in known)), None)
             if first is not None:
-                own = [node for node in private if node.private and node.key == first]
+                own = [node for node in known if node.number < 0 and node.key == first]
                 return [*self._nodes(sorted(numbers.get(first, ()))[-MOST_SIBLINGS:]), *own]
         return []
 
     def children(self, origin: bytes) -> list[Node]:
         """Return the newest turns whose request began so."""
-        own = [node for node in self._memory.children(origin) if node.private]
+        own = [node for node in self._memory.children(origin) if node.number < 0]
         query = "SELECT number FROM turns WHERE origin = ? ORDER BY number DESC LIMIT ?"
         rows = self._rows(query, (origin, MOST_SIBLINGS))
         return [*self._nodes(number for (number,) in reversed(rows)), *own]
@@ -146,8 +146,7 @@ class SqliteStore:
         Raises:
             StoreError: the file cannot be written.
         """
-        node.private = node.private or (node.parent is not None and node.parent.private)
-        if not node.private:
+        if not (node.private or (node.parent is not None and node.parent.number < 0)):
             try:
                 done = self._file.execute(INSERT, _row(node))
             except sqlite3.Error as error:
@@ -155,8 +154,8 @@ class SqliteStore:
             assert done.lastrowid is not None
             node.number = done.lastrowid
         elif not node.number:
-            self._private += 1
-            node.number = -self._private  # none that the file gives
+            self._apart += 1
+            node.number = -self._apart  # none that the file gives, so that it tells what is in memory alone
         self._memory.add(node)
 
     def was_evicted(self, keys: Sequence[bytes]) -> bool:

@@ -94,6 +94,9 @@ def test_broken_turns_are_children_and_no_history_and_private_ones_are_in_memory
     assert store.find([broken.key]) == []
     assert store.children(b"o") == [broken, private]
     assert store.find([child.key]) == [child]
+    # The client asked to keep the child, which is in memory because its parent is in no file.
+    assert store.by_nonce(b"t", child.nonce) is child
+    assert (private.private, child.private) == (True, False)
     store.close()
     again = SqliteStore(tmp_path / "kept.db")
     assert again.find([private.key, child.key]) == []
