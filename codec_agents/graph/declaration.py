@@ -159,7 +159,7 @@ class Declaration:
         `output` is an `Output`, its fields (`{"choices": [...]}`), or a pydantic model.
         """
         asking = self._asking(name, prompt, engine, model, map, dialect, sampling)
-        references = references_of_tools(self.live, tools, name, self.name)
+        references = references_of_tools(self.live, tools, name, self._header["pipeline"])
         fields = given(
             tools=references or None,
             output=output_of(self.live, output),
