@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    NO_REFERENCE,
     SPENT_BUDGET,
     CallForm,
     Dialect,
@@ -119,7 +118,10 @@ FUNCTION_GEMMA = Dialect(
     turn_end="<end_of_turn>",
     after_turn="\n",
     stops=("<end_of_turn>", "<start_function_response>", "<eos>"),
-    unverified=(NO_REFERENCE,),
+    unverified=(
+        "conversations other than the one that Google's documents show",
+        "the format of tool results (its documents show fields; a result is one text here)",
+    ),
     tools=ToolsForm(
         form="You are a model that can do function calling with the following functions{tools}",
         between="\n",

@@ -24,15 +24,15 @@ class Notation:
         key: the key of an entry.
         between, colon: the text between entries, and behind a key.
         words: how true, false and null are spelled.
-        is_sorted: whether the keys are sorted.
+        order: what the keys are sorted by; None leaves them as they come.
     """
 
     string: Callable[[Sequence[Piece]], list[Piece]]
-    key: Callable[[str], str]
+    key: Callable[[str], list[Piece]]
     between: str = ", "
     colon: str = ": "
     words: tuple[str, str, str] = ("true", "false", "null")
-    is_sorted: bool = False
+    order: Callable[[str], str] | None = None
 
 
 def write_value(value: Any, notation: Notation, string: Callable[[str], Sequence[Piece]]) -> list[Piece]:
@@ -50,11 +50,11 @@ def _value(value: Any, notation: Notation, string: Callable[[str], Sequence[Piec
     if isinstance(value, str):
         yield from notation.string(string(value))
     elif isinstance(value, Mapping):
-        value = dict(sorted(value.items())) if notation.is_sorted else value
-        keys = [f"{notation.key(key)}{notation.colon}" for key in value]
-        yield from _entries("{", keys, value.values(), "}", notation, string)
+        names = list(value) if notation.order is None else sorted(value, key=notation.order)
+        keys = [[*notation.key(name), Literal(notation.colon)] for name in names]
+        yield from _entries("{", keys, [value[name] for name in names], "}", notation, string)
     elif isinstance(value, (list, tuple)):
-        yield from _entries("[", [""] * len(value), value, "]", notation, string)
+        yield from _entries("[", [[]] * len(value), value, "]", notation, string)
     elif isinstance(value, bool) or value is None:
         yield Literal(notation.words[(True, False, None).index(value)])
     else:
@@ -63,15 +63,16 @@ def _value(value: Any, notation: Notation, string: Callable[[str], Sequence[Piec
 
 def _entries(
     begin: str,
-    heads: Sequence[str],
-    values: Any,
+    heads: Sequence[Sequence[Piece]],
+    values: Sequence[Any],
     end: str,
     notation: Notation,
     string: Callable[[str], Sequence[Piece]],
 ) -> Iterator[Piece]:
     yield Literal(begin)
     for number, (head, value) in enumerate(zip(heads, values, strict=True)):
-        yield Literal(f"{notation.between if number else ''}{head}")
+        yield Literal(notation.between if number else "")
+        yield from head
         yield from _value(value, notation, string)
     yield Literal(end)
 
@@ -146,16 +147,42 @@ def _python_string(pieces: Sequence[Piece]) -> list[Piece]:
     return [Literal(repr("".join(texts)))] if len(texts) == len(pieces) else json_string(pieces)
 
 
+class MarkedKey(str):
+    """A key that Gemma's notation writes as a string, where other keys are bare."""
+
+    __slots__ = ()
+
+
 def _marked_string(marker: str, pieces: Sequence[Piece]) -> list[Piece]:
     quote: Piece = Marker(marker)
     return [quote, *pieces, quote]
 
 
-JSON = Notation(json_string, json_text)
-CANONICAL = Notation(json_string, json_text, between=",", colon=":", is_sorted=True)
-PYTHON = Notation(_python_string, repr, words=("True", "False", "None"))
-GEMMA = Notation(partial(_marked_string, '<|"|>'), str, between=",", colon=":")
-FUNCTION_GEMMA = Notation(partial(_marked_string, "<escape>"), str, between=",", colon=":", is_sorted=True)
+def _marked_key(marker: str, key: str) -> list[Piece]:
+    text: list[Piece] = [Literal(key)]
+    return _marked_string(marker, text) if isinstance(key, MarkedKey) else text
+
+
+def _json_key(key: str) -> list[Piece]:
+    return [Literal(json_text(key))]
+
+
+def _python_key(key: str) -> list[Piece]:
+    return [Literal(repr(key))]
+
+
+def _gemma(marker: str) -> Notation:
+    """Return the notation of a Gemma family; its template sorts keys, without regard to case."""
+    return Notation(
+        partial(_marked_string, marker), partial(_marked_key, marker), between=",", colon=":", order=str.lower
+    )
+
+
+JSON = Notation(json_string, _json_key)
+CANONICAL = Notation(json_string, _json_key, between=",", colon=":", order=str)
+PYTHON = Notation(_python_string, _python_key, words=("True", "False", "None"))
+GEMMA = _gemma('<|"|>')
+FUNCTION_GEMMA = _gemma("<escape>")
 
 NOTATIONS: Mapping[str, Notation] = {
     "json": JSON,
