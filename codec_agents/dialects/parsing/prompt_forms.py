@@ -12,6 +12,7 @@ from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.forms import DialectForms, ResultForm
 from codec_agents.dialects.parsing.prompt_text import PromptAlphabet
 from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece
+from codec_agents.tools.texts import well_formed
 
 _JSON = json.JSONDecoder(strict=False)
 ANY_CONTROL = "\ud800-\udfff"
@@ -341,13 +342,15 @@ class ResultForms:
                 value, stop = _JSON.raw_decode(text, place)
             except (ValueError, RecursionError):  # it is no result of this family, and so another turn's text
                 return None
-            content = value if isinstance(value, str) else text[place:stop]
+            # The escapes of JSON can spell lone surrogates, which no record and no answer can carry.
+            content = well_formed(value) if isinstance(value, str) else text[place:stop]
         behind = self._behind.match(text, stop)
         if behind is None:
             return None
         fields = {**before.groupdict(), **behind.groupdict()}
         try:
-            call_id = _JSON.decode(fields["id_json"]) if fields.get("id_json") else fields.get("id")
+            written = fields.get("id_json")
+            call_id = well_formed(_JSON.decode(written)) if written else fields.get("id")
         except ValueError:  # an escape that JSON does not have
             return None
         name = fields.get("name") or unescape(fields.get("name_attribute") or "")

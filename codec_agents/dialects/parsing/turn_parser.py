@@ -305,15 +305,26 @@ def _call(index: int, call: FoundCall, text: str, region: CallRegion) -> ToolCal
     elif "\\" in text:
         # The escapes of JSON can spell lone surrogates, which no record and no prompt can carry.
         arguments = well_formed_json(arguments)
-    name = well_formed(call.name)
+    call_id = None if call.call_id is None else well_formed(call.call_id)
+    error = None if error is None else well_formed(error)  # it may quote the call
     return ToolCall(
-        index, name, arguments, call.call_id, text, error, call.closed, start=region.start, stop=region.stop
+        index,
+        well_formed(call.name),
+        arguments,
+        call_id,
+        text,
+        error,
+        call.closed,
+        start=region.start,
+        stop=region.stop,
     )
 
 
 def _failed(text: str, error: str, region: CallRegion, name: str = "", *, closed: bool = True) -> ToolCall:
     closed = closed and region.closed
-    return ToolCall(0, name, None, None, text, error, closed, region.start, region.stop)
+    return ToolCall(
+        0, well_formed(name), None, None, text, well_formed(error), closed, region.start, region.stop
+    )
 
 
 def _grammar_of(dialect: DialectForms) -> Grammar | None:
