@@ -19,9 +19,6 @@ from codec_agents.server.http import HttpError
 MAX_FIELD = 64 * 1024
 """Bytes of any field but the long ones, as JSON."""
 
-MANY = 2
-"""Marks of an entry in a field, for each entry that there may be: parts of its content may hold it too."""
-
 Lengths: TypeAlias = Mapping[str, int | None]
 """The fields that may be longer, and up to how many bytes; None for the whole body."""
 
@@ -111,26 +108,42 @@ def check_fields(body: bytes, known: KnownFields) -> None:
             refuse_unread(decode(_FIELDS, fields[name], name), read, known.harmless, f"{name}.")
 
 
-def check_marks(body: bytes, mark: bytes, limit: int, field: str, entries: str) -> None:
-    """Refuse a body whose entries are too many to be worth decoding, from a mark that each one holds.
+def check_entries(body: bytes, mark: bytes, limit: int, field: str, entries: str) -> None:
+    """Refuse a body whose entries are too many to be worth decoding.
 
     Args:
         body: the JSON of the request.
-        mark: the name of a member of each entry, quoted.
-        limit: the most entries; the exact number is for the reader of the decoded body.
-        field: the field that holds the entries; marks in others are not counted, such as in schemas of tools.
+        mark: what each entry holds at least once. What is in an entry may hold it too, so it counts no entry.
+        limit: the most entries.
+        field: the field that holds the entries.
         entries: the word for them.
 
     Raises:
         HttpError: 400, naming the field.
     """
-    if (found := body.count(mark)) <= MANY * limit:  # cheap to count, and dear to decode
+    if (found := body.count(mark)) <= limit:  # nearly always: no body of so few is dear to decode
         return
-    # Subtracted: of two fields of one name the decoder reads both, and this only the last.
-    others = (bytes(raw).count(mark) for name, raw in decode(_FIELDS, body).items() if name != field)
-    if found - sum(others) > MANY * limit:
+    fields = decode(_FIELDS, body)
+    marks = {name: bytes(raw).count(mark) for name, raw in fields.items()}
+    # Of two fields of one name the decoder reads both, and this only the last.
+    unseen = found - sum(marks.values())
+    if unseen > limit or (marks.get(field, 0) > limit and _length(fields[field]) > limit):
         raise HttpError(400, f"there are too many {entries}, the limit is {limit}", param=field)
 
+
+class _Entry(msgspec.Struct, gc=False):
+    """An object, of which nothing is read: of the values of JSON it takes the least memory."""
+
+
+def _length(raw: msgspec.Raw) -> int:
+    """Return the number of objects in a list; 0 for anything else, which the reader of the body refuses."""
+    try:
+        return len(_ENTRIES.decode(raw))
+    except (msgspec.DecodeError, RecursionError):
+        return 0
+
+
+_ENTRIES = msgspec.json.Decoder(list[_Entry])
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from codec_agents.server.apis.request import (
 )
 from codec_agents.server.apis.tools import check_count, distinct, read_tool, require_shallow
 from codec_agents.server.bodies import DEFAULTS, check_stops
-from codec_agents.server.fields import KnownFields, check_fields, check_marks, decode
+from codec_agents.server.fields import KnownFields, check_entries, check_fields, decode
 from codec_agents.server.http import HttpError
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def read_messages(
     Raises:
         HttpError: 400, naming the field.
     """
-    check_marks(body, b'"role"', settings.max_messages, "messages", "messages")
+    check_entries(body, b'"role"', settings.max_messages, "messages", "messages")
     check_fields(body, FIELDS)
     asked = decode(_BODY, body)
     _check(asked, settings, counts=counts)

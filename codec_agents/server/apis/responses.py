@@ -22,7 +22,7 @@ from codec_agents.server.apis.request import (
 )
 from codec_agents.server.apis.tools import check_count, distinct, read_tool, require_shallow
 from codec_agents.server.bodies import DEFAULTS
-from codec_agents.server.fields import ASKING_NOTHING, KnownFields, check_fields, check_marks, decode
+from codec_agents.server.fields import ASKING_NOTHING, KnownFields, check_entries, check_fields, decode
 from codec_agents.server.http import HttpError
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def read_responses(
     Raises:
         HttpError: 400, naming the field.
     """
-    check_marks(body, b'"type"', settings.max_messages, "input", "items")
+    # No member is in every item, as a message may be without its type; each item is an object.
+    check_entries(body, b"{", settings.max_messages, "input", "items")
     check_fields(body, FIELDS_OF_ENGINES if of_engines else FIELDS)
     asked = decode(_BODY, body)
     check_count(asked.tools or (), settings.max_tools, "tools")

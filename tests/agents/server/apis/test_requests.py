@@ -19,7 +19,7 @@ from codec_agents.server.apis.messages import MessagesBody, read_messages
 from codec_agents.server.apis.prompts import chat_prompt
 from codec_agents.server.apis.request import Hints, OfferedTool
 from codec_agents.server.apis.responses import Item, ResponsesBody, read_responses
-from codec_agents.server.fields import HINTS, KnownFields
+from codec_agents.server.fields import HINTS, KnownFields, check_entries
 from codec_agents.server.http import HttpError
 from codec_agents.server.settings import ServerSettings
 from codec_core.vocabulary import vocabulary_of
@@ -76,6 +76,32 @@ def test_only_what_can_be_an_entry_counts_against_their_limit(
         with pytest.raises(HttpError, match="too many") as caught:
             read(told.encode(), limits)
         assert caught.value.param == field
+
+
+@pytest.mark.parametrize(("read", "field", "tool", "more"), READERS)
+def test_parts_of_entries_do_not_count_against_the_limit_of_entries(
+    read: Any, field: str, tool: dict[str, Any], more: dict[str, Any]
+) -> None:
+    limits, part = ServerSettings(max_messages=3), "input_text" if field == "input" else "text"
+    entry = {"role": "user", "content": [text('{} {"role"', part)] * 9}
+    asked = read(json.dumps({**more, field: [entry] * 3, "tools": [tool]}).encode(), limits)
+    assert [len(message.content) for message in asked.messages] == [9 * 10] * 3
+    with pytest.raises(HttpError, match="too many"):
+        read(json.dumps({**more, field: [entry] * 4, "tools": [tool]}).encode(), limits)
+
+
+def test_what_looks_like_an_entry_within_one_counts_none() -> None:
+    call = {"type": "tool_use", "input": {"users": [{"role": "admin"}] * 9}}
+    body = json.dumps({"messages": [{"role": "assistant", "content": [call]}] * 3}).encode()
+    check_entries(body, b'"role"', 3, "messages", "messages")
+    with pytest.raises(HttpError, match="too many"):
+        check_entries(body, b'"role"', 2, "messages", "messages")
+
+
+def test_items_without_a_type_count() -> None:
+    with pytest.raises(HttpError, match="too many items, the limit is 3") as caught:
+        read_responses(json.dumps({"input": [{}] * 4}).encode(), ServerSettings(max_messages=3))
+    assert caught.value.param == "input"
 
 
 def test_items_of_the_model_are_one_turn() -> None:
