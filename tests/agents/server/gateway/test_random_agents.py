@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from codec_agents.dialects import dialects
+from codec_agents.dialects import BoundDialect, dialects
 from codec_agents.exceptions import PromptError
 from codec_agents.server.gateway.broken_turns import place_of_text
 from codec_agents.server.gateway.continuation import Continuation
+from codec_agents.server.gateway.equivalence import call_form, without_edges
 from codec_agents.server.gateway.lineage import Lineage
 from codec_agents.server.gateway.sqlite_store import SqliteStore
 from codec_agents.server.gateway.store import MemoryStore, Store
 from codec_core.maps import TokenizerMap
-from tests.agents.dialects.families import FAMILIES, READ_ALIKE, bench
+from tests.agents.dialects.families import FAMILIES, READ_ALIKE, TOOLS, bench
 from tests.agents.server.gateway.agents import Client, Core, Model
 
 NAMES = sorted({*FAMILIES, *READ_ALIKE} & set(dialects()))
@@ -68,10 +69,33 @@ def check_continued(client: Client, continuation: Continuation) -> None:
     assert prompt[: verdict.ids] == known[: verdict.ids]
 
 
+def said(dialect: BoundDialect, ids: Sequence[int]) -> list[tuple[str, str, list[tuple[bytes, bytes]]]]:
+    """Return what a prompt says, without reasoning, which families leave out."""
+    return [
+        (message.role, without_edges(message.content), [call_form(call) for call in message.calls])
+        for message in dialect.read(ids).messages
+    ]
+
+
 def run_agents(
-    name: str, shared_map: Callable[[str], TokenizerMap], seed: int, turns: int, file: Path | None = None
+    name: str,
+    shared_map: Callable[[str], TokenizerMap],
+    seed: int,
+    turns: int,
+    file: Path | None = None,
+    *,
+    reads: bool = False,
 ) -> None:
-    """Let two clients talk in turns; with a file, the gateway is started anew now and then."""
+    """Let two clients talk in turns.
+
+    Args:
+        name: the family.
+        shared_map: gives its map.
+        seed: of all that is drawn.
+        turns: how often a client asks.
+        file: a store in a file; the gateway is started anew now and then.
+        reads: whether each prompt is compared with one that is written anew of what its client sent.
+    """
     draw = random.Random(f"{name} {seed}")
     family = bench(name, shared_map)
     store: Store = MemoryStore() if file is None else SqliteStore(file)
@@ -94,6 +118,9 @@ def run_agents(
             assert edited is not None, "a history that the client did not change must be continued"
             clients[clients.index(client)] = new_client(core, model, draw, client.tenant)
             continue
+        if reads:
+            anew = core.dialect.write(client.request(), tools=TOOLS)
+            assert said(core.dialect, continuation.prompt) == said(core.dialect, anew)
         if edited is not None and any(m.role == "assistant" for m in client.messages[edited:]):
             # Behind another first message, nothing of the conversation is left that could be known.
             forked = f"forked at turn {edited + 1}" if edited else "new"
@@ -121,6 +148,14 @@ def run_agents(
 def test_random_agents_keep_their_ids(name: str, shared_map: Callable[[str], TokenizerMap]) -> None:
     for seed in range(5):  # of two clients each: twenty conversations
         run_agents(name, shared_map, seed, turns=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qwen3", "kimi-k2", "glm-4.5", "deepseek-v3", "inkling"])
+def test_a_prompt_says_what_its_client_sent(name: str, shared_map: Callable[[str], TokenizerMap]) -> None:
+    """Edited histories, forks, parts of broken turns and samples of one request among them."""
+    for seed in range(20):
+        run_agents(name, shared_map, seed, turns=14, reads=True)
 
 
 @pytest.mark.slow
