@@ -59,7 +59,7 @@ class History:
         system: the system text; None without one.
         messages: the messages behind it.
         keys: the key after each message, and behind them, so at `NOWHERE`, the one before the first.
-        numbers: the number of each message in the client's own order, from 1.
+        numbers: the number of each message in the client's own order, from 1, as errors name it too.
     """
 
     system: Message | None
@@ -96,7 +96,7 @@ def history_of(asked: Asked, dialect: BoundDialect) -> History:
         tuple(each.message for each in ordered),
         # The first key is the last value, so that `NOWHERE` finds it.
         (*keys[1:], keys[0]),
-        tuple(each.number + 1 for each in ordered),
+        tuple(each.number for each in ordered),
     )
 
 
@@ -150,6 +150,7 @@ def _is_answer(message: Message) -> bool:
 class _Placed(NamedTuple):
     message: Message
     number: int
+    """As in `History.numbers`."""
     place: int | None
     """Of a result, which of the calls before it it answers."""
 
@@ -160,7 +161,7 @@ def _in_order_of_calls(messages: Sequence[Message]) -> list[_Placed]:
     ordered: list[_Placed] = []
     calls: list[str | None] = []
     results: dict[int, _Placed] = {}
-    for number, message in enumerate(messages):
+    for number, message in enumerate(messages, 1):
         if message.role == "tool":
             place = _place_of(message, number, calls, results)
             results[place] = _Placed(message, number, place)

@@ -102,7 +102,7 @@ def test_swapped_results_are_other_content(talk: Talk) -> None:
 def test_a_result_of_no_call_is_refused(talk: Talk) -> None:
     first = talk.say(talk.ask(user("Hi")), CALL, END)
     talk.messages[-1] = calls_back(first, "a")
-    with pytest.raises(PromptError, match="the result of 'b'; no call before it has this id"):
+    with pytest.raises(PromptError, match="message 3 is the result of 'b'; no call before it has this id"):
         talk.ask(result("sun", "b"))
 
 
