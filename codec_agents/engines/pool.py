@@ -156,7 +156,7 @@ class EnginePool:
             else:
                 self._remember(replica, request)
                 return replica, frames
-        raise failure or EngineUnavailableError(self.name, f"no replica is well: {self._told()}")
+        raise failure or self._none_is_well()
 
     async def _enter(
         self, stack: AsyncExitStack, replica: Replica, request: GenerationRequest
@@ -199,8 +199,8 @@ class EnginePool:
             except EngineError as error:
                 self._note_failure(replica, error)
                 failure = error
-        if failure is not None and not found:
-            raise failure
+        if not found:
+            raise failure or self._none_is_well()
         # A conversation may move to any of them. One that is down is asked before a later turn.
         known = [each for each in found if each is not None]
         return min(known) if known and len(known) == len(found) else None
@@ -292,6 +292,9 @@ class EnginePool:
         if found is None:
             raise KeyError(f"the pool {self.name!r} has no replica {name!r}; it has {self._told()}")
         return found
+
+    def _none_is_well(self) -> EngineUnavailableError:
+        return EngineUnavailableError(self.name, f"no replica is well: {self._told()}")
 
     def _told(self) -> str:
         return ", ".join(f"{name} ({state})" for name, state in self.state.items())

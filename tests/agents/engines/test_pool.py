@@ -119,6 +119,10 @@ async def test_the_context_is_the_smallest_of_the_replicas_that_live() -> None:
         await pool.context_length(ask())
     with pytest.raises(EngineUnavailableError):  # all rest: the one that has rested longest is asked
         await pool.context_length(ask())
+    await pool.drain(first.name)
+    await pool.drain(second.name)
+    with pytest.raises(EngineUnavailableError, match=r"no replica is well: E\[1\] \(draining, 0 in flight\)"):
+        await pool.context_length(ask())
 
 
 async def test_a_conversation_stays_on_its_replica_whatever_the_load() -> None:
