@@ -158,7 +158,11 @@ def isolating(pattern: str) -> Stage:
 def _split(reader: _Reader, step: PreTokenizerStep) -> None:
     text = step.pattern.get("String")
     if text == " " and reader.marked:
-        return  # no space is left where U+2581 stands for each
+        # No space is left where U+2581 stands for each, so nothing matches: the whole text is one piece, or
+        # is removed.
+        if step.behavior == "Removed" and step.invert:
+            raise MapBuildError("a Split that removes what its pattern leaves out loses text: all of it")
+        return
     source = step.pattern.get("Regex") if text is None else escaped(text)
     if not source:
         raise MapBuildError("a Split by nothing has no form in a map")

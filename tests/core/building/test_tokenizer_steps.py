@@ -175,6 +175,17 @@ def test_steps_that_a_map_cannot_say_are_refused(steps, message, tmp_path):
         build_from_tokenizer_json(tmp_path / "tokenizer.json", map_id="test/steps")
 
 
+def test_a_split_that_removes_all_of_a_marked_text_is_refused(tmp_path):
+    """No space is left in it, and so all of it is between the matches."""
+    reference = Tokenizer(marked_model())
+    reference.normalizer = MARK
+    reference.pre_tokenizer = split(" ", "removed", invert=True)
+    assert reference.encode("a b").ids == []
+    reference.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(MapBuildError, match="loses text: all of it"):
+        build_from_tokenizer_json(tmp_path / "tokenizer.json", map_id="test/steps")
+
+
 def test_a_byte_token_that_is_spelled_by_its_character(tmp_path):
     """Gemma's vocabulary has a tab where its 256 tokens of bytes have `<0x09>`."""
     vocab = {"a": 0, **{f"<0x{byte:02X}>": 1 + byte for byte in range(256)}, "▁": 257, "▁a": 258}
