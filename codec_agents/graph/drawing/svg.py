@@ -141,7 +141,7 @@ def _arrows(spec: PipelineSpec) -> list[_Ends]:
     return [
         (source, target, shorten(", ".join(filter(None, texts))), is_dashed)
         for (source, target, is_dashed), texts in labels.items()
-        # A router may name a node that is not there; the check reports it, and a notebook draws the rest.
+        # `Pipeline.to_svg` draws a declaration that nothing has checked: a router may name an unknown node.
         if target in spec.nodes
     ]
 
