@@ -10,7 +10,9 @@ from codec_core.building.source import build_map
 from codec_core.exceptions import MapBuildError
 from codec_core.maps import parse_map
 from tests.core.building.gguf_files import gguf
+from tests.core.building.test_normalizer_rules import table
 from tests.core.building.test_sentencepiece_model import PIECES, model
+from tests.core.building.test_sentencepiece_model import UNIGRAM as UNIGRAM_KIND
 
 NAMES = ("tokenizer.json", "tekken.json", "tokenizer.model", "model.gguf", "ranks.tiktoken")
 
@@ -24,6 +26,19 @@ BPE = {
     "post_processor": None,
     "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "Ġ": 3}, "merges": ["a b"], "unk_token": None,
               "byte_fallback": False, "ignore_merges": False},
+}  # fmt: skip
+UNIGRAM = {
+    "normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table({"\u2581": " "})).decode()},
+        {"type": "Strip", "strip_left": False, "strip_right": True},
+        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
+    ]},
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        {"type": "WhitespaceSplit"},
+        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
+    ]},
+    "model": {"type": "Unigram", "unk_id": 0,
+              "vocab": [["<unk>", 0.0], ["▁", -2.0], ["a", -3.0], ["▁a", -2.0]]},
 }  # fmt: skip
 TEKKEN = {
     "config": {"pattern": r"\p{L}+|\s+|.", "num_vocab_tokens": 260, "default_vocab_size": 260,
@@ -52,6 +67,8 @@ def seeds():
     )
     for number, content in enumerate(files):
         yield bytes([number]) + content
+    yield b"\x00" + json.dumps(UNIGRAM).encode()
+    yield b"\x02" + model(PIECES, kind=UNIGRAM_KIND)
     yield b"\x03" + gguf(
         {**TOKENS, "tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": [0.0, -1.0, -2.0, 0.0]}
     )

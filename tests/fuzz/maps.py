@@ -1,5 +1,6 @@
 """Maps: any bytes are refused with a typed error, or make a tokenizer that works."""
 
+import base64
 import contextlib
 import json
 
@@ -9,6 +10,7 @@ from codec_core.exceptions import CodecError
 from codec_core.maps import parse_map
 from codec_core.text_stream import text_stream
 from codec_core.tokenizer import pick_tokenizer
+from tests.core.building.test_normalizer_rules import table
 
 TEXTS = ("", "ab abba\n\n 12  é漢\x00", " " * 50, "<s>a</s>")
 
@@ -30,6 +32,12 @@ def seeds():
     yield document(tokens, encoder="byte_level", merges=["a b", "b a"], pre_tokenizer_pattern=pattern)
     words = ["▁", "▁a", "a", "b", "ab", *(f"<0x{byte:02X}>" for byte in range(256))]
     yield document(words, encoder="metaspace", merges=["▁ a", "a b"], byte_fallback_start=5)
+    scores = {"scores": [-1.0] * len(words), "unknown": -9.0}
+    rules = {"charsmap": base64.b64encode(table({"\n": " ", "a\u0301": "b"})).decode(), "by_cluster": True}
+    unigrams = {"encoder": "metaspace", "unigram": scores, "byte_fallback_start": 5, "normalizer": "rules"}
+    yield document(words, **unigrams, normalizer_rules=rules | {"merged_spaces": "▁", "strips_end": True})
+    cuts = {"version": 1, "ops": [{"op": "metaspace_split"}]}
+    yield document(words, **unigrams, normalizer_rules=rules, pre_tokenizer_program=cuts)
 
 
 def check(data):

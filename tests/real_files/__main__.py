@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 from codec_core.building import build_from_gguf
 from codec_core.detokenizer import detokenize
@@ -19,8 +21,14 @@ from codec_core.maps import parse_map
 from codec_core.tokenizer import BPETokenizer, pick_tokenizer
 from tests.natural import OTHER_SCRIPTS, prose
 from tests.real_files.packages import LLAMA_CPP, PACKAGES
-from tests.real_files.references import UNIGRAM_GGUF, Reference, kind_of
-from tests.real_files.sources import NotFetchedError, files_of
+from tests.real_files.references import (
+    UNIGRAM_GGUF,
+    Reference,
+    kind_of,
+    model_with_symbols,
+    precompiled_files,
+)
+from tests.real_files.sources import NotFetchedError, Package, files_of
 from tests.texts import random_text
 
 TEXTS = 5000
@@ -76,6 +84,20 @@ def known_parts(samples: list[str], reference: Reference) -> list[str]:
     return ["".join(filter(known.__contains__, text)) for text in samples]
 
 
+def rows_of(package: Package, path: Path, samples: list[str]) -> Iterator[tuple[str, bool]]:
+    """Yield the rows of a file: its own, and one for each other format that its tokenizer is written in."""
+    if package == LLAMA_CPP and not path.name.endswith(UNIGRAM_GGUF):
+        yield compare_pairs(path)
+        return
+    yield compare(path, f"{package.name} {path.name}"[-62:], samples)
+    with TemporaryDirectory() as folder:
+        if path.suffix == ".model":
+            yield compare(model_with_symbols(path, Path(folder)), "with symbols of the user", samples)
+        if path.name.endswith(UNIGRAM_GGUF):
+            for written in precompiled_files(path, Path(folder)):
+                yield compare(written, f"its tokenizer.json, {written.parent.name}", samples)
+
+
 def compare_pairs(path: Path) -> tuple[str, bool]:
     """Return a row for a vocabulary of llama.cpp, and whether an encoding beside it is another one."""
     started = time.perf_counter()
@@ -124,13 +146,9 @@ def main() -> int:
                 continue
             if small and not path.name.endswith(package.small):
                 continue
-            row, differs = (
-                compare_pairs(path)
-                if package == LLAMA_CPP and not path.name.endswith(UNIGRAM_GGUF)
-                else compare(path, f"{package.name} {path.name}"[-62:], samples)
-            )
-            print(row, flush=True)
-            failed = failed or differs
+            for row, differs in rows_of(package, path, samples):
+                print(row, flush=True)
+                failed = failed or differs
     print("there are differences" if failed else "0 differences")
     return int(failed)
 

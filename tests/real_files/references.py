@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,15 +42,17 @@ class Reference(NamedTuple):
 def _tokenizers(path: Path) -> Reference:
     from tokenizers import Tokenizer
 
-    return _of(Tokenizer.from_file(str(path)))
+    # Older files do not state the kind of their model; those have no id of unknown characters.
+    return _of(Tokenizer.from_file(str(path)), json.loads(path.read_bytes())["model"].get("unk_id"))
 
 
-def _of(tokenizer) -> Reference:
+def _of(tokenizer, unknown: int | None = None) -> Reference:
     return Reference(
         "tokenizers",
         lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
         lambda ids: tokenizer.decode(ids, skip_special_tokens=True),
         reads_control=True,
+        unknown=unknown,
     )
 
 
@@ -133,6 +136,49 @@ def unigram_gguf(path: Path) -> Reference:
         return "".join(tokens[number] for number in found).replace("\u2581", " ").removeprefix(" ")
 
     return Reference("both", encode, decode, reads_control=False, unknown=unknown)
+
+
+def precompiled_files(path: Path, folder: Path) -> Iterator[Path]:
+    """Write the tokenizer of a GGUF file of unigrams as the files that Hugging Face has of such models."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    section = read_gguf_metadata(path, lambda key: key.startswith("tokenizer.ggml."))
+    tokens, scores = section["tokenizer.ggml.tokens"], section["tokenizer.ggml.scores"]
+    unknown = section["tokenizer.ggml.unknown_token_id"]
+    charsmap = bytes(number & 0xFF for number in section["tokenizer.ggml.precompiled_charsmap"])
+    words, runs = pre_tokenizers.WhitespaceSplit(), Regex(" {2,}")
+    stripped = [normalizers.Strip(left=False, right=True), normalizers.Replace(runs, "\u2581")]
+    forms = {
+        "words": ([], [words, pre_tokenizers.Metaspace()]),
+        "merged": ([normalizers.Replace(runs, " ")], [pre_tokenizers.Metaspace()]),
+        "stripped": (stripped, [pre_tokenizers.Metaspace()]),
+    }
+    for form, (behind, cuts) in forms.items():
+        tokenizer = Tokenizer(models.Unigram(list(zip(tokens, scores, strict=True)), unk_id=unknown))
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Precompiled(charsmap), *behind])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+        tokenizer.decoder = decoders.Metaspace()
+        tokenizer.add_special_tokens([AddedToken(tokens[unknown], normalized=False)])
+        target = folder / form / "tokenizer.json"
+        target.parent.mkdir()
+        tokenizer.save(str(target))
+        yield target
+
+
+SYMBOLS = ("[REF]", "\ufb01", "e\u0301", "\n", "\u00bd", "123", "\u2581fo", "uick", "ick", "own", "é", "o'")
+
+
+def model_with_symbols(path: Path, folder: Path) -> Path:
+    """Write a SentencePiece model with further pieces that it takes for symbols of its user."""
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    added = [each for each in SYMBOLS if processor.piece_to_id(each) == processor.unk_id()]
+    target = folder / path.name
+    target.write_bytes(
+        path.read_bytes() + b"".join(_field(1, _field(1, each.encode()) + _field(3, 4)) for each in added)
+    )
+    return target
 
 
 def normalizing_model(charsmap: bytes) -> bytes:
