@@ -5,6 +5,7 @@ A file cannot have them. A Python program can: text with half of a surrogate pai
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -21,7 +22,10 @@ _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 def unwritable(spec: PipelineSpec) -> Iterator[Fault]:
     """Yield a fault for each value that JSON cannot hold, those of bodies included."""
-    for place, value in _leaves(spec.model_dump(by_alias=True, exclude_defaults=True)):
+    document = spec.model_dump(by_alias=True, exclude_defaults=True)
+    if _is_json(document):
+        return
+    for place, value in _leaves(document):
         if isinstance(value, str):
             if not _is_text(value):
                 found = f"the text {value!r:.100} holds half of a surrogate pair, which is no character"
@@ -30,6 +34,15 @@ def unwritable(spec: PipelineSpec) -> Iterator[Fault]:
         elif not (place[0] == "engines" and "options" in place) and not _is_written(value):
             found = f"a value of type {type(value).__name__}, which JSON cannot hold"
             yield error(place, found, "give text, numbers, lists and mappings")
+
+
+def _is_json(document: Mapping[str, Any]) -> bool:
+    """Return whether a document is JSON as it is, found without a call for each of its values."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except (TypeError, ValueError):  # an object, or half of a pair; also in the names of mappings
+        return False
+    return True
 
 
 def kind_of(value: object) -> str:
