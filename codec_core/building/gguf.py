@@ -14,6 +14,7 @@ from codec_core.building.document import byte_fallback, check_tokens, write_docu
 from codec_core.building.gguf_control import is_control_by_name
 from codec_core.building.gguf_families import FAMILIES, REFUSED, Family
 from codec_core.building.gguf_reader import read_gguf_metadata
+from codec_core.building.gguf_symbols import check_order
 from codec_core.building.gguf_unigrams import rule_fields, unigram_fields
 from codec_core.building.pre_tokenizers import isolating, program_fields
 from codec_core.building.scored_merges import merges_by_score
@@ -101,6 +102,11 @@ def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
         raise MapBuildError(
             f"{path}: there are {len(section.token_type)} types for {len(section.tokens)} tokens"
         )
+    check_order(
+        token
+        for token, kind in zip(section.tokens, section.token_type, strict=False)
+        if kind == _USER_DEFINED
+    )
     data = build(map_id, _numbered(section.tokens), section)
     verify(data)
     # Maps of scores have no family: llama.cpp cuts no text before SentencePiece.
