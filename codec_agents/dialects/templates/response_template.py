@@ -15,9 +15,10 @@ from codec_agents.dialects.base import CallForm, Dialect
 from codec_agents.exceptions import DialectError
 
 VERSION = 1
-"""The form that is known; a template of a newer one is refused."""
+"""The one form that is read, and that of a template without a version, as in `transformers`."""
 
 _REASONING = ("thinking", "reasoning_content", "reasoning")
+"""The names under which messages hold reasoning; the first field whose marks are literal strings counts."""
 _LITERAL = re.compile(r"(?:(?:\\[^\w\s]|[^\\\[\](){}.*+?^$|])(?![*?{]))+")
 """The literal beginning of a pattern, as it is escaped there. A character that may be missing ends it."""
 _STRUCTURE = re.compile(r"\\.|[\[\]()|]", re.DOTALL)
@@ -33,7 +34,7 @@ class ResponseMarks:
     Fields:
         thinking: what opens and closes reasoning.
         calls: how calls are marked, and read.
-        unread: fields that it has and that are marked otherwise.
+        unread: the fields of reasoning where none gives such marks, and `tool_calls` where it does not.
     """
 
     thinking: tuple[str, str] | None = None
@@ -55,10 +56,10 @@ def response_marks(config: Mapping[str, Any]) -> ResponseMarks | None:
         raise DialectError("the response_template of tokenizer_config.json has no `fields`")
     if template.get("version", VERSION) != VERSION:
         raise DialectError(f"the response_template has version {template['version']!r}; this reads {VERSION}")
-    reasoning = next((fields[name] for name in _REASONING if name in fields), None)
-    thinking = None if reasoning is None else _pair(reasoning)
+    reasoning = [name for name in _REASONING if name in fields]
+    thinking = next(filter(None, (_pair(fields[name]) for name in reasoning)), None)
     calls = None if "tool_calls" not in fields else _call_form(fields["tool_calls"])
-    unread = [name for name in _REASONING if name in fields and thinking is None]
+    unread = reasoning if thinking is None else []
     unread += ["tool_calls"] if "tool_calls" in fields and calls is None else []
     return ResponseMarks(thinking, calls, tuple(unread))
 

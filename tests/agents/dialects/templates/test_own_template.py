@@ -10,7 +10,7 @@ pytest.importorskip("jinja2", reason="the extra `templates` is not installed")
 
 from codec_agents.dialects import BoundDialect, CallRegion
 from codec_agents.dialects.templates.chat_template import check_template, derive_from_config
-from codec_agents.dialects.templates.response_template import response_marks
+from codec_agents.dialects.templates.response_template import ResponseMarks, response_marks
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.turns import ChatTurn
@@ -275,6 +275,23 @@ def test_templates_that_cannot_be_taken_apart_are_refused(template: str, found: 
     with pytest.raises(DialectError, match="cannot be taken apart") as caught:
         derive_from_config(config(template))
     assert found in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("readable", "thinking", "unread"),
+    [
+        ("thinking", ("<a>", "</a>"), ()),
+        ("reasoning", ("<a>", "</a>"), ()),
+        (None, None, ("thinking", "reasoning")),
+    ],
+)
+def test_the_first_readable_field_marks_reasoning(
+    readable: str | None, thinking: tuple[str, str] | None, unread: tuple[str, ...]
+) -> None:
+    fields: dict[str, Any] = {name: {"open_pattern": "<.>"} for name in ("thinking", "reasoning")}
+    if readable is not None:
+        fields[readable] = {"open": "<a>", "close": "</a>"}
+    assert response_marks({"response_template": {"fields": fields}}) == ResponseMarks(thinking, None, unread)
 
 
 @pytest.mark.parametrize("response", [[], {"fields": 1}, {"version": 9, "fields": {}}])
