@@ -70,9 +70,8 @@ class HandoffScope(Scope):
             names.HANDOFF_TAIL: report.tail_seconds,
             names.HANDOFF_DROPPED: report.dropped_ids,
             names.HANDOFF_REPLACED: report.replaced,
+            names.HANDOFF_PREFILLED: report.prefilled_ids,
         }
-        if report.prefilled_ids:
-            found[names.HANDOFF_PREFILLED] = report.prefilled_ids
         if parts := report.parts:
             found |= {name: parts[part] for part, name in HANDOFF_PARTS.items()}
         if report.gap is not None:

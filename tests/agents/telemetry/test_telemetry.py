@@ -207,6 +207,7 @@ async def test_a_handoff_lies_between_its_calls(collected: Collected) -> None:
     assert attributes[names.HANDOFF_STRATEGY] == "translate"
     assert attributes[names.SOURCE_MAP] == "demo/bytes"
     assert attributes[names.TARGET_MAP] == "demo/words"
+    assert attributes[names.HANDOFF_PREFILLED] == 0
     gap, first = attributes[names.HANDOFF_GAP], attributes[names.HANDOFF_FIRST_TOKEN]
     assert isinstance(gap, float)
     assert isinstance(first, float)
