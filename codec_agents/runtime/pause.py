@@ -19,6 +19,7 @@ import msgspec
 
 from codec_agents.events import Outcome, Usage
 from codec_agents.exceptions import PauseError
+from codec_agents.plan.nodes import PromptedNode
 from codec_agents.prompts import ToldResults, misplaced
 from codec_agents.records.answers import claim_answer
 from codec_agents.records.writer import RecordPlace
@@ -198,9 +199,11 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
 def _faults(pause: Pause, built: BuiltPipeline) -> Iterator[str]:
     yield from _unknown_nodes(pause, built)
     for name, turn in pause.waiting.items():
-        vocabulary = built.nodes[name].vocabulary  # type: ignore[attr-defined]  # a node that asks has one
+        node = built.nodes.get(name)
+        if not isinstance(node, PromptedNode):
+            continue  # `_unknown_nodes` names it
         for what, ids in (("prompt", turn.prompt), ("generated ids", turn.generated)):
-            yield from _invalid_ids(vocabulary, ids, f"the {what} of node {name!r}")
+            yield from _invalid_ids(node.vocabulary, ids, f"the {what} of node {name!r}")
         if turn.begin > len(turn.prompt):
             yield f"the turn of node {name!r} begins behind its prompt"
         if misplaced(turn.told, len(turn.prompt)):

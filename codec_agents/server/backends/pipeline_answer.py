@@ -110,10 +110,11 @@ class RunAnswer:
         stop = next((place for place, token in enumerate(ids, 1) if token in self._stops), None)
         # Neither this nor the limit calls `ended`: the models said more than the client got, so what it sends
         # next is not the conversation that they had.
-        if stop is not None:
-            return CodecFrame(tuple(ids[:stop]), done=True, finish_reason="stop")
+        ids = ids[:stop]
         self.ids += ids
         self._left -= len(ids)
+        if stop is not None:
+            return CodecFrame(tuple(ids), done=True, finish_reason="stop")
         reached = self._left == 0
         return CodecFrame(tuple(ids), done=reached, finish_reason="length" if reached else None)
 
