@@ -137,6 +137,7 @@ class PieceEncoder:
                     fixed = []
                 parts.append(PromptSlot(piece.name, piece.in_json))
             else:
+                # Only the results of a run's calls are told, and `placed` encodes those.
                 assert not isinstance(piece, Told)
                 fixed += self._piece_ids(piece, behind)
             behind = piece

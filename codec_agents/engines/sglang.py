@@ -203,10 +203,14 @@ class GenerateEvents(EventParser[Generated[Any]]):
         """Return the ids that were not there before."""
         if event.error is not None:
             raise self.reported(event.error)
+        # Unlike counts that do not add up, which are of one stream, it is how the server answers: another
+        # attempt would end in the same way, as with an event that cannot be decoded.
         if event.meta_info is None or event.index != 0:
             raise self.broken("an event without counts, or of another generation", transient=False)
         new = self._new_ids(event.output_ids, event.meta_info.completion_tokens)
         self._ids += new
+        # Before the values: an abort, or an id put in the place of one that the model did not draw, is an
+        # error that another attempt may mend. Values that do not fit such an id are one that it would not.
         self._note(event.meta_info)
         if self._top is not None:
             self._read_values(event.meta_info, new, self._top)

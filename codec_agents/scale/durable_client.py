@@ -299,6 +299,7 @@ def checked_id(run_id: str) -> str:
         DurableIdError: It cannot be the name of a file.
     """
     # No separator, so that the record stays in its folder, and so that `RUN/PAUSE` is the id of no run.
+    # Halves of surrogate pairs, which UTF-8 cannot carry, are counted all the same: they are no letters.
     if not 0 < len(run_id.encode("utf-8", "replace")) <= MAX_ID or not all(
         char.isalnum() or char in "-_." for char in run_id
     ):

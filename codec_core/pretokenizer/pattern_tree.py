@@ -202,6 +202,9 @@ def without_commitment(node: Node, *, settles: bool = True, following: CharSet =
             return Repeat(without_commitment(body, settles=least <= 1), least, most)
         case Atomic(body) if settles or isinstance(body, Chars):
             return without_commitment(body)
+    # The body of a greedy or lazy repetition may be gone back into, and what comes after it is a further
+    # round as well. What keeps in there, or in a look-ahead, is left as it is, and `PatternCode` refuses it:
+    # no text is cut otherwise than the pattern says.
     return node
 
 

@@ -209,7 +209,9 @@ def test_what_no_tokenizer_uses_is_refused_by_its_place(pattern, message):
         pretokenizer_of(None, pattern)
 
 
-@pytest.mark.parametrize("pattern", [r"a(?=b+c)|b|c", r"(?:a++)++b", r"(?>a|ab)c", r"(?:a*)*b"])
+@pytest.mark.parametrize(
+    "pattern", [r"a(?=b+c)|b|c", r"(?:a++)++b", r"(?:a++b)*c", r"(?>a|ab)c", r"(?:a*)*b"]
+)
 def test_what_cannot_be_followed_character_by_character_is_refused(pattern):
     with pytest.raises(TokenizerMapValidationError, match="pre_tokenizer_pattern: refused, because"):
         pretokenizer_of(None, pattern)

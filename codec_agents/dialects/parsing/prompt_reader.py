@@ -238,6 +238,7 @@ class PromptReader:
 
         In families in which nothing marks the system text, it is what the prompt begins with.
         """
+        # Where a form may match nothing, its match would be found at this place for ever.
         if found.end() == found.start():
             return False
         if self._forms.marks_system:
@@ -246,7 +247,7 @@ class PromptReader:
 
     def _user(self, reading: _Reading) -> bool:
         found = self._forms.user.match(reading.text, reading.place)
-        if found is None or found.end() == found.start():
+        if found is None or found.end() == found.start():  # as in `_is_system`
             return False
         content = found["content"]
         # Only the first turn that has tools defines them: those that a later turn spells are its text.
@@ -255,6 +256,8 @@ class PromptReader:
             if tools is not None:
                 reading.tools = reading.prompt.named(tools.text)
                 content = content[: tools.start] + content[tools.stop :]
+        # The mode of a turn is not known, so each mode's is tried. A turn has one at most: additions hold
+        # control tokens, which no content spells.
         for addition in self._forms.additions:
             content = content.removesuffix(addition)
         reading.add(Message(role="user", content=content), found["content"], found.end())

@@ -177,7 +177,7 @@ def test_a_record_that_lost_a_finished_call_is_refused_before_the_call_runs_agai
     assert effects(tmp_path) == {"r/m/1/0": 1}
 
 
-@pytest.mark.parametrize("name", ["", ".", "a/b", "x" * 129, "ä b", "ä" * 65])
+@pytest.mark.parametrize("name", ["", ".", "a/b", "x" * 129, "ä b", "ä" * 65, "\ud800"])
 def test_ids_are_names_of_files(name: str) -> None:
     with pytest.raises(DurableError):
         checked_id(name)

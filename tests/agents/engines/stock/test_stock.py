@@ -350,6 +350,15 @@ async def test_sglang_faults(words, ask, stock, answer, name):
     assert broken.value.transient == transient
 
 
+async def test_sglang_reports_nan_before_values_that_are_missing(words, ask, stock, answer):
+    """Another attempt may mend it, and would not be made for missing values."""
+    pieces, message, _ = sglang_faults(stock, answer)["NaN"]
+    async with engine_server(stock, generate=lambda _: (200, stock.SSE, pieces[1:])) as server:
+        with pytest.raises(EngineStreamError, match=message) as broken:
+            await read(SglangEngine(server.url, api="generate", handshake=False), ask(words, logprobs=0))
+    assert broken.value.transient
+
+
 async def test_sglang_repeats_the_last_id_of_an_incremental_stream(words, ask, stock, answer):
     end = {"type": "length", "length": 4}
     pieces = [
