@@ -79,7 +79,7 @@ def _clusters() -> re.Pattern[str]:
     consonant, linker, between = map(_set, (tables.CONSONANT, tables.LINKER, tables.CONJUNCT_EXTEND))
     syllables = CharSet([(0xAC00, 0xD7A3)])
     without_tail = CharSet((point, point) for point in range(0xAC00, 0xD7A4, 28))
-    alone = ~(joining | prepend | leading | vowel | trailing | regional | picture | consonant)
+    alone = ~(joining | prepend | leading | vowel | trailing | regional)
     j, p, v, t, x, c = (each.spell() for each in (joining, prepend, vowel, trailing, picture, consonant))
     # In a pattern that follows another, each part takes all it can: nothing is tried twice.
     cores = (
@@ -91,7 +91,8 @@ def _clusters() -> re.Pattern[str]:
         f"{c}(?:{between.spell()}*+{linker.spell()}{(between | linker).spell()}*+{c})*+",
         (~(control | joining | prepend)).spell(),
     )
-    # Runs end at U+FFFF: `re` looks a set up in a table only if all of it is below.
+    # In a run nothing is behind what joins, so that no pictograph or consonant goes on another. Runs end at
+    # U+FFFF: `re` looks a set up in a table only if all of it is below.
     inside = (alone - CharSet.of("\r")).spell(LAST_OF_BMP)
     run = f"(?P<run>{inside}+)(?!{(joining | vowel | trailing).spell()})"
     return re.compile(f"\r\n|{run}|{p}*+(?:{'|'.join(cores)}){j}*+|{p}++{j}*+|{j}++|[\\s\\S]")

@@ -2,7 +2,9 @@
 
 from base64 import b64encode
 from functools import cache
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
@@ -54,27 +56,27 @@ def cluster_rules() -> tuple[GraphemeRules, normalizers.Normalizer]:
     return GraphemeRules(ReplacementRules(data)), normalizers.Precompiled(data)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a\u0301", "\u0410"),  # the rule for the letter takes the accent along
-        ("a\u0301\u0301", "\u0410"),
-        ("a\u0301\u0301\u0301", "\u0410\u0422\u0422\u0422"),  # seven bytes: each character by itself
-        ("x\u0301", "x\u0422"),
-        ("c\u0301\u0302", "Z"),  # the shortest rule counts
-        ("c\u0301\u0301\u0301", "c\u0422\u0422\u0422"),  # and none of several characters in a longer cluster
-        ("\r\n\r", "\u0412\u0412"),
-        ("\u0301a", "\u0422\u0410"),
-        ("\x01\u0301", "\u0414\u0422"),
-        ("\u0600a", "\u042c"),
-    ],
-)
-def test_short_clusters_are_replaced_as_a_whole(text, expected):
+CLUSTERS = {
+    "a\u0301": "\u0410",  # the rule for the letter takes the accent along
+    "a\u0301\u0301": "\u0410",
+    "a\u0301\u0301\u0301": "\u0410\u0422\u0422\u0422",  # seven bytes: each character by itself
+    "x\u0301": "x\u0422",
+    "c\u0301\u0302": "Z",  # the shortest rule counts
+    "c\u0301\u0301\u0301": "c\u0422\u0422\u0422",  # and none of several characters in a longer cluster
+    "\r\n\r": "\u0412\u0412",
+    "\u0301a": "\u0422\u0410",
+    "\x01\u0301": "\u0414\u0422",
+    "\u0600a": "\u042c",
+}
+
+
+def test_short_clusters_are_replaced_as_a_whole():
     rules, reference = cluster_rules()
-    assert rules.apply(text) == reference.normalize_str(text) == expected
+    for text, expected in CLUSTERS.items():
+        assert rules.apply(text) == reference.normalize_str(text) == expected, ascii(text)
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(30_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [200, pytest.param(30_000, marks=pytest.mark.slow)])
 def test_rules_apply_as_in_the_reference_however_a_text_is_cut(count):
     rules, reference = cluster_rules()
     random, pool = Random(count), [*BASES, *MARKS, *PREPENDED, *WITHOUT_RULES]
@@ -98,9 +100,9 @@ def test_a_cluster_without_end_takes_linear_time():
             return rules.apply_settled(text, final=final, kept=kept)
 
     stream = RuleStream(Counting())
-    given = "".join(stream.feed("\u0301") for _ in range(20_000))
-    assert given + stream.flush() == "\u0422" * 20_000
-    assert looked_at < 500_000
+    given = "".join(stream.feed("\u0301") for _ in range(4_000))
+    assert given + stream.flush() == "\u0422" * 4_000
+    assert looked_at < 100_000
 
 
 @pytest.mark.slow
@@ -130,10 +132,12 @@ FORMS = {
 }
 
 
-def built_from(folder, form, *, rules=RULES, extra=()) -> tuple[Tokenizer, TokenizerMap]:
+@cache
+def built_as(form: str) -> tuple[Tokenizer, TokenizerMap]:
+    """Return a tokenizer of the reference, and the map of its file: building takes half a second."""
     reference = Tokenizer(models.Unigram(PIECES, unk_id=0))
     behind, cuts = FORMS[form]
-    reference.normalizer = normalizers.Sequence([normalizers.Precompiled(table(rules)), *behind, *extra])
+    reference.normalizer = normalizers.Sequence([normalizers.Precompiled(table(RULES)), *behind])
     if cuts:
         reference.pre_tokenizer = pre_tokenizers.Sequence(cuts)
     reference.add_special_tokens(
@@ -144,14 +148,21 @@ def built_from(folder, form, *, rules=RULES, extra=()) -> tuple[Tokenizer, Token
         ]
     )
     reference.add_tokens([AddedToken("[b]", normalized=False), AddedToken("[a]", normalized=True)])
-    path = folder / "tokenizer.json"
-    reference.save(str(path))
-    return reference, parse_map(build_from_tokenizer_json(path, map_id="test/precompiled"))
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "tokenizer.json")
+        reference.save(str(path))
+        return reference, parse_map(build_from_tokenizer_json(path, map_id="test/precompiled"))
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_ids_equal_the_reference(form, tmp_path):
-    reference, built = built_from(tmp_path, form)
+QUICK = ("as T5 and XLM-R have it", "as files that are converted have it")
+
+
+@pytest.mark.parametrize(
+    ("form", "count"),
+    [*((form, 40) for form in QUICK), *(pytest.param(form, 400, marks=pytest.mark.slow) for form in FORMS)],
+)
+def test_ids_equal_the_reference(form, count):
+    reference, built = built_as(form)
     tokenizer, random, compared = pick_tokenizer(built), Random(form), 0
     pool = [
         *RULES,
@@ -169,7 +180,7 @@ def test_ids_equal_the_reference(form, tmp_path):
         "[b]",
         "\u2581",
     ]
-    for _ in range(250):
+    for _ in range(count):
         text = "".join(random.choices(pool, k=random.randrange(10)))
         expected = reference.encode(text, add_special_tokens=False).ids
         try:
@@ -182,11 +193,11 @@ def test_ids_equal_the_reference(form, tmp_path):
         stream = text_stream(tokenizer, control=True)
         parts = ["".join(part) for part in random_cuts(random, list(text))]
         assert [n for part in parts for n in stream.feed(part)] + stream.finish() == ids, parts
-    assert compared > 100
+    assert compared > count // 3
 
 
-def test_words_are_settled_at_white_space(tmp_path):
-    _, built = built_from(tmp_path, "as T5 and XLM-R have it")
+def test_words_are_settled_at_white_space():
+    _, built = built_as("as T5 and XLM-R have it")
     tokenizer = pick_tokenizer(built)
     stream = text_stream(tokenizer)
     first = stream.feed("ab \ufb01 a")
@@ -229,16 +240,13 @@ def test_what_has_no_form_is_refused(normalizer, cuts, reason, tmp_path):
         build_from_tokenizer_json(tmp_path / "tokenizer.json", map_id="test/precompiled")
 
 
-@pytest.mark.parametrize(
-    ("rules", "reason"),
-    [
+def test_a_map_with_rules_that_contradict_is_refused():
+    document = {"id": "a/b", "version": "2", "vocab_size": 1, "vocab": {"a": 0}, "encoder": "metaspace"}
+    for rules, reason in (
         ({"by_cluster": True, "kept": ["a"]}, "keep no texts"),
         ({"collapses_spaces": True, "strips_end": True}, "collapse, or are merged"),
-        ({"merged_spaces": "x"}, "a space or U\\+2581"),
-    ],
-)
-def test_a_map_with_rules_that_contradict_is_refused(rules, reason, tmp_path):
-    _, built = built_from(tmp_path, "as NLLB and mBART have it")
-    document = msgspec.json.decode(built.to_json()) | {"normalizer_rules": rules}
-    with pytest.raises(TokenizerMapValidationError, match=reason):
-        pick_tokenizer(TokenizerMap.from_json(document))
+        ({"merged_spaces": "x"}, r"a space or U\+2581"),
+    ):
+        stated = document | {"normalizer": "rules", "normalizer_rules": rules}
+        with pytest.raises(TokenizerMapValidationError, match=reason):
+            pick_tokenizer(TokenizerMap.from_json(stated))
