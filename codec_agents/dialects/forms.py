@@ -131,6 +131,8 @@ class WrittenCalls(_Part):
     python_words: bool = False
     """Whether true, false and null are `True`, `False` and `None` where they are arguments, as in templates
     that turn values into text; inside lists and objects they are as in JSON."""
+    json_objects: bool = False
+    """Whether an object is JSON where it is an argument, whatever the notation; inside lists it is not."""
     text: str | None = "{content}"
     """The form of the turn's text before the calls; None: there is no text beside calls."""
     text_always: bool = False

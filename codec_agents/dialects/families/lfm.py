@@ -42,6 +42,7 @@ LFM2_5 = Dialect(
             join=", ",
             close="]<|tool_call_end|>",
             literals="python",
+            json_objects=True,
             argument="{key}={value}",
             argument_join=", ",
         ),

@@ -66,7 +66,7 @@ SEED_OSS = Dialect(
             each="<seed:tool_call>\n<function={name}>\n{arguments}</function>\n</seed:tool_call>",
             argument="<parameter={key}>{value}</parameter>\n",
             bare_strings=True,
-            python_words=True,
+            literals="python",
             join="\n",
             behind_text="\n\n",
         ),

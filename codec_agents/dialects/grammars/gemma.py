@@ -9,6 +9,8 @@ from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError
 
 _CALL = re.compile(r"\s*call:([\w.-]+)\s*(\{.*\})\s*", re.DOTALL)
 _KEY = re.compile(r"([{,]\s*)([A-Za-z_][\w.-]*)\s*:")
+_NONE = re.compile(r"([\[,:]\s*)None(?=\s*[,\]}])")
+"""The null of models that were trained on their template: it writes Python's."""
 
 
 def read_gemma(payload: Payload) -> list[FoundCall]:
@@ -40,6 +42,6 @@ def _read(payload: Payload, quote: str) -> list[FoundCall]:
     match = _CALL.fullmatch("\x00".join(texts[0::2]))
     if match is None or "\x00" in "".join(texts[0::2]):
         raise PayloadError("a call must have the form call:name{key:value}")
-    keyed = _KEY.sub(r'\1"\2":', match[2]).split("\x00")
+    keyed = _NONE.sub(r"\1null", _KEY.sub(r'\1"\2":', match[2])).split("\x00")
     written = "".join(part + string for part, string in zip(keyed, [*strings, ""], strict=True))
     return [FoundCall(match[1], load_arguments(written, match[1]))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +11,7 @@ from codec_agents.dialects.forms import DialectForms, WrittenCalls
 from codec_agents.dialects.grammars.elements import MARK
 from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece, fill
 from codec_agents.dialects.writing.literals import (
+    JSON,
     NOTATIONS,
     attribute_text,
     json_text,
@@ -123,6 +124,8 @@ class CallWriter:
     def _value(self, value: Any, call: KnownCall) -> list[Piece]:
         if self.form.python_words and (value is None or isinstance(value, bool)):
             return [Literal(str(value))]
+        if self.form.json_objects and isinstance(value, Mapping):
+            return write_value(value, JSON, call.pieces)
         return self._literal(value, call)
 
     def _literal(self, value: Any, call: KnownCall) -> list[Piece]:

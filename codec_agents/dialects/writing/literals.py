@@ -172,9 +172,17 @@ def _python_key(key: str) -> list[Piece]:
 
 
 def _gemma(marker: str) -> Notation:
-    """Return the notation of a Gemma family; its template sorts keys, without regard to case."""
+    """Return the notation of a Gemma family.
+
+    Its template sorts keys without regard to case, and leaves null to Python, which spells it `None`.
+    """
     return Notation(
-        partial(_marked_string, marker), partial(_marked_key, marker), between=",", colon=":", order=str.lower
+        partial(_marked_string, marker),
+        partial(_marked_key, marker),
+        between=",",
+        colon=":",
+        words=("true", "false", "None"),
+        order=str.lower,
     )
 
 

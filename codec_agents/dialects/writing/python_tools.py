@@ -22,8 +22,8 @@ def python_tool(tool: ToolSpec) -> str:
     required = tool.parameters.get("required", ())
     signature = ",".join(f"{name}: {kind}" for name, kind in kinds.items())
     lines = [f"def {tool.name}({signature}):", '    """', f"    {tool.description.strip()}", ""]
-    if properties:
-        lines.append("    Args:")
+    # The template ends a line there with the heading, or without one.
+    lines.append("    Args:" if properties else "")
     for name, schema in properties.items():
         needed = _REQUIRED if name in required else _OPTIONAL
         lines.append(f"    - {name} ({kinds[name]}) {needed}: {schema.get('description') or ''}")
