@@ -134,12 +134,16 @@ class MessageTurns:
     """Makes turns of messages.
 
     Ids that the family cannot write (`ResultForm.id_pattern`) are replaced by its own, in the call and in its
-    result. Results are put in the order of their calls.
+    result. Results are put in the order of their calls. Errors number the messages of the whole chat from 1,
+    behind the system text.
     """
 
     def __init__(self, dialect: DialectForms, before: Sequence[Message] = ()) -> None:
         """Begin behind the messages `before`, which are written already."""
         self._dialect = dialect
+        told = before[1:] if before and before[0].role == "system" else before
+        self._first = len(told) + 1
+        """The number of the first message."""
         self._ids = CallIds(dialect, sum(len(message.calls) for message in before))
         self._open: list[tuple[str | None, KnownCall]] = []
         """The calls that have no result yet, each with its id as the message gives it."""
@@ -163,12 +167,13 @@ class MessageTurns:
         for number, message in enumerate(messages):
             if message.role not in ROLES:
                 raise PromptError(
-                    f"message {number} has the role {message.role!r}; a role is one of {', '.join(ROLES)}"
+                    f"message {self._first + number} has the role {message.role!r}; a role is one of "
+                    f"{', '.join(ROLES)}"
                 )
             if message.role == "tool":  # taken with the others before the next message, to be put in order
                 continue
             turns += self._results(messages, number)
-            turns.append(self._turn(message, number))
+            turns.append(self._turn(message, self._first + number))
         return [*turns, *self._results(messages, len(messages))]
 
     def _results(self, messages: Sequence[Message], stop: int) -> list[WrittenTurn]:
@@ -180,15 +185,15 @@ class MessageTurns:
         self._open = []
         places: dict[int, WrittenTurn] = {}
         for number in range(start, stop):
-            place = _place_of(messages[number], number, expected, places)
+            place = _place_of(messages[number], self._first + number, expected, places)
             known = expected[place][1] if expected else None
             places[place] = _result(messages[number], known)
         # The last message may end with calls: their results are then still to come.
         if len(places) < len(expected) and (start < stop or stop < len(messages)):
             missing = [call.name for place, (_, call) in enumerate(expected) if place not in places]
             raise PromptError(
-                f"before message {stop} there is no result for the calls of {missing}; give a `tool` message "
-                "for each call"
+                f"before message {self._first + stop} there is no result for the calls of {missing}; give a "
+                "`tool` message for each call"
             )
         return [places[place] for place in sorted(places)]
 

@@ -326,22 +326,31 @@ def test_results_are_written_in_the_order_of_their_calls() -> None:
 @pytest.mark.parametrize(
     ("messages", "said"),
     [
-        ([Message(role="critic", content="x")], "role 'critic'"),
-        ([Message(role="assistant", calls=(MessageCall("clock", {}),)), Message(role="user")], "no result"),
-        ([Message(role="user", reasoning="x")], "only `assistant`"),
-        ([Message(role="assistant", calls=(MessageCall("clock", None),))], "no readable arguments"),
+        ([Message(role="critic", content="x")], "message 2 has the role 'critic'"),
+        (
+            [Message(role="assistant", calls=(MessageCall("clock", {}),)), Message(role="user")],
+            "before message 3 there is no result",
+        ),
+        ([Message(role="user", reasoning="x")], "message 2 has the role 'user'; only `assistant`"),
+        ([Message(role="assistant", calls=(MessageCall("clock", None),))], "message 2: the call of 'clock'"),
         (
             [
                 Message(role="assistant", calls=(MessageCall("clock", {}, "a"),)),
                 Message(role="tool", call_id="b"),
             ],
-            "is the result of 'b'",
+            "message 3 is the result of 'b'",
         ),
     ],
 )
 def test_messages_that_make_no_chat_are_refused(messages: list[Message], said: str) -> None:
-    with pytest.raises(PromptError, match=said):
-        bound("qwen3").write([Message(role="user", content="Hi"), *messages])
+    """They have the same numbers with a system text or without one, and where earlier ones are written."""
+    dialect = bound("qwen3")
+    system, first = Message(role="system", content="Be brief."), Message(role="user", content="Hi")
+    for before in ([first], [system, first]):
+        with pytest.raises(PromptError, match=said):
+            dialect.write([*before, *messages])
+        with pytest.raises(PromptError, match=said):
+            dialect.write_behind([], messages, before=before)
 
 
 def test_a_system_text_inside_a_chat_is_refused_where_nothing_marks_it() -> None:
