@@ -23,6 +23,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import h11
@@ -232,17 +233,20 @@ class Listener:
     def close(self) -> None:
         """Stop accepting; connections that are open continue."""
         self._task.cancel()
+        # Before the socket is closed: its number may then be that of another one.
+        with suppress(NotImplementedError, ValueError):  # no such loop, or closed already
+            asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
 
     async def wait_closed(self) -> None:
-        """Wait until nothing is accepted any more."""
-        await asyncio.wait([self._task])
+        """Wait until nothing is accepted any more, and what was accepted is among the open connections."""
+        await asyncio.wait([self._task, *self._beginning])
 
     async def _accept_all(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, _ = await loop.sock_accept(self._socket)
+                connection = await self._next(loop)
                 begun = int(self._begin(loop, connection))
                 # A client must not wait for a turn of the loop for each one before it.
                 for _ in range(ACCEPTED_AT_ONCE - 1):
@@ -262,6 +266,24 @@ class Listener:
                 await asyncio.sleep(RETRY_ACCEPT)
             await self._room()
             await asyncio.sleep(0)  # an accept that need not wait does not let others run either
+
+    async def _next(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
+        """Wait for the next connection.
+
+        Not by `sock_accept` alone: cancelled between its accept and its return, it leaves the connection open
+        without an owner.
+        """
+        ready = loop.create_future()
+        try:
+            loop.add_reader(self._socket, _set, ready)
+        except NotImplementedError:  # the loop of Windows
+            return (await loop.sock_accept(self._socket))[0]
+        try:
+            await ready
+        finally:
+            if self._socket.fileno() != -1:  # `close` has removed it otherwise
+                loop.remove_reader(self._socket)
+        return self._socket.accept()[0]
 
     def _begin(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> bool:
         """Begin a connection; return False for one whose client has left."""
@@ -292,6 +314,11 @@ class Listener:
         if now - self._told_at >= TELL_AGAIN:
             self._told_at = now
             _log.warning(message, detail)
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():  # the loop calls it in each turn, and the task may take several to wake up
+        ready.set_result(None)
 
 
 def quiet_down(seconds: float = TELL_AGAIN) -> Callable[[logging.LogRecord], bool]:

@@ -123,6 +123,7 @@ class EmbeddedServer(Generic[App]):
             yield
         finally:
             listener.close()
+            await listener.wait_closed()  # what it has just accepted is dropped as well
             await _drop(state)
             await lifespan.shutdown()
 
