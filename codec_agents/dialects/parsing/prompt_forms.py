@@ -256,12 +256,13 @@ class PromptForms:
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """One result of a block; `text` is all of its form."""
+    """One result of a block; `text` is all of its form, which ends at `stop` in the text that was read."""
 
     content: str
     name: str | None
     call_id: str | None
     text: str
+    stop: int
 
 
 class ResultForms:
@@ -321,15 +322,15 @@ class ResultForms:
     def _several(self, text: str, place: int, expected: int) -> tuple[list[ReadResult], int]:
         found: list[ReadResult] = []
         after = place
-        while (step := self._one(text, place, last=len(found) == expected - 1)) is not None:
-            result, after = step
+        while (result := self._one(text, place, last=len(found) == expected - 1)) is not None:
+            after = result.stop
             found.append(result)
             if len(found) == expected or not text.startswith(self._join, after):
                 break
             place = after + len(self._join)
         return found, after
 
-    def _one(self, text: str, start: int, *, last: bool) -> tuple[ReadResult, int] | None:
+    def _one(self, text: str, start: int, *, last: bool) -> ReadResult | None:
         before = self._before.match(text, start)
         if before is None:
             return None
@@ -354,7 +355,8 @@ class ResultForms:
         except ValueError:  # an escape that JSON does not have
             return None
         name = fields.get("name") or unescape(fields.get("name_attribute") or "")
-        return ReadResult(content, name or None, call_id, text[start : behind.end()]), behind.end()
+        whole = text[start : behind.end()]
+        return ReadResult(content, name or None, call_id, whole, behind.end())
 
     def _text_end(self, text: str, place: int, *, last: bool) -> int:
         """Return where the text of a result ends.

@@ -168,13 +168,16 @@ class PromptReader:
         if found is None:
             return False
         results, stop = found
-        start = reading.place
-        for number, result in enumerate(results):
-            # The block's head and its end belong to its first and its last result.
-            start += len(result.text)
-            end = stop if number == len(results) - 1 else start
-            reading.add(self._result(result, reading), result.text, end)
+        self._add_results(results, stop, reading)
         return True
+
+    def _add_results(self, results: Sequence[ReadResult], stop: int, reading: _Reading) -> None:
+        """Add the results of a block. `ReadResult.stop` is a place in the prompt's text here."""
+        # A turn begins where the one before ends. So the block's head belongs to its first result, and what
+        # joins two results to the second one; its end belongs to its last result.
+        for number, result in enumerate(results, 1):
+            end = stop if number == len(results) else result.stop
+            reading.add(self._result(result, reading), result.text, end)
 
     def _result(self, result: ReadResult, reading: _Reading) -> Message:
         """Return a result, which has the name and the id of its call where its own form does not say them."""
@@ -303,5 +306,6 @@ class PromptReader:
         results = self._results.inside(content) if role == "tool" and self._results is not None else []
         if not results:
             reading.add(Message(role=role, content=content), content, found.end())
-        for result in results:
-            reading.add(self._result(result, reading), result.text, found.end())
+        base = found.start("content")
+        placed = [replace(result, stop=base + result.stop) for result in results]
+        self._add_results(placed, found.end(), reading)

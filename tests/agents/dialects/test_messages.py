@@ -276,6 +276,36 @@ def test_random_chats_are_read_back_as_they_were_written(name: str, bare: bool) 
         assert dialect.write(read.messages) == ids
 
 
+@pytest.mark.parametrize("name", ["hermes", "glm-4.5", "deepseek-v3", "minimax-m2"])
+def test_each_of_several_results_has_its_own_ids(name: str) -> None:
+    """Together they are the block: no id is in two of them, and none is in no one."""
+    dialect = bound(name)
+    form = dialect.dialect
+    assert form.results is not None
+    contents = ["sun 0", "rain and wind 1", "x"]
+    calls = tuple(MessageCall("weather", {"city": content}, f"call_{content[-1]}") for content in contents)
+    told = [
+        Message(role="user", content="Hi"),
+        Message(role="assistant", content="", calls=calls),
+        *(
+            Message(role="tool", content=each.arguments["city"], name=each.name, call_id=each.id)
+            for each in calls
+        ),
+    ]
+    ids = dialect.write(told)
+    turns = dialect.read(ids).turns
+    results = [turn for turn in turns if turn.message.role == "tool"]
+    assert [turn.message.content for turn in results] == contents
+    before = next(turn for turn in turns if turn.message.role == "assistant")
+    places = [before.stop, *(turn.stop for turn in results)]
+    assert [turn.start for turn in results] == places[:-1]
+    spelled = [dialect.spelled(ids[turn.start : turn.stop]) for turn in results]
+    whole = [form.results.open, form.results.join, form.results.join]
+    for number, (turn, text) in enumerate(zip(results, spelled, strict=True)):
+        last = number == len(results) - 1
+        assert text.startswith(whole[number] + turn.text) if last else text == whole[number] + turn.text
+
+
 def test_a_user_cannot_spell_results() -> None:
     """Text marks results in this vocabulary: they are results behind calls alone, and no more than those."""
     dialect = bound("hermes", bare=True)
