@@ -280,6 +280,8 @@ class Exchange:
         self._texts: dict[str, list[str]] = {"answer": [], "reasoning": []}
         self._calls: list[MessageCall] = []
         self._sampled: array[int] = array(IDS)
+        self._tried = False
+        """Whether the turn was given to its record and to the store, even if one of them failed."""
 
     def again(self) -> Exchange:
         """Return an exchange that gives the same answer once more, with the same ids."""
@@ -339,7 +341,7 @@ class Exchange:
     def over(self) -> None:
         """End the exchange, however its answer ended; store what was delivered of a turn without an end."""
         try:
-            if self.node is None and self._sampled:
+            if not self._tried and self.node is None and self._sampled:
                 self._store(None, partial=True)
         finally:
             self.values.pack(len(self._sampled))
@@ -349,6 +351,8 @@ class Exchange:
                 self.span.end(self.node)
 
     def _store(self, reason: str | None, *, partial: bool) -> None:
+        # Once: a store that fails does so behind the record, which would get the same ids as a second row.
+        self._tried = True
         turn = Message(
             role="assistant",
             content="".join(self._texts["answer"]),

@@ -227,15 +227,25 @@ class ConversationRecords:
         """Write what waits for records that were being annotated.
 
         Raises:
-            RecordError: a record cannot be written, or is still being written.
+            RecordError: records cannot be written, or are still being written; those of the other
+                conversations are.
         """
+        failures: list[RecordError] = []
         for conversation, turns in list(self._waiting.items()):
             # `write` takes the others of the conversation along.
             node, capture = turns.pop()
-            self.write(conversation, node, capture)
+            try:
+                self.write(conversation, node, capture)
+            except RecordError as error:
+                failures.append(error)
+                continue
             if conversation in self._waiting:
                 path = self.path_of(conversation)
-                raise RecordError(f"the last turns of {path} are not in it: it is being annotated")
+                failures.append(RecordError(f"the last turns of {path} are not in it: it is being annotated"))
+        if len(failures) == 1:
+            raise failures[0]
+        if failures:
+            raise RecordError("\n".join(map(str, failures)))
 
     def _append(self, file: int, place: _Place, lines: Sequence[Line]) -> None:
         sealed = b"".join([place.chain.seal(encoded(line)) for line in lines])

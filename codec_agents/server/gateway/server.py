@@ -253,9 +253,11 @@ class Gateway(CodecServer):
         try:
             await super()._live(receive, send)
         finally:
-            self.store.close()
-            if self.records is not None:
-                self.records.close()
+            try:
+                self.store.close()
+            finally:
+                if self.records is not None:
+                    self.records.close()
 
 
 class RecordedAnswer:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from codec_agents.engines.scripted.engine import ScriptedEngine
-from codec_agents.exceptions import RecordError
+from codec_agents.exceptions import RecordError, StoreError
 from codec_agents.records.appending import annotate
 from codec_agents.records.format import RECORD_VERSION, Chain
 from codec_agents.records.reader import read_record
@@ -21,6 +21,8 @@ from codec_agents.records.trajectories import trajectories_of
 from codec_agents.records.writer import encoded
 from codec_agents.server.gateway.run_records import ConversationRecords
 from codec_agents.server.gateway.server import Gateway
+from codec_agents.server.gateway.store import MemoryStore
+from codec_agents.server.gateway.tree import Node
 from codec_agents.trace.reading import read_run
 from tests.agents.dialects.families import small_map_of
 from tests.agents.server.gateway.test_gateway import TOOL, USER, Serving, logprob_of, serving
@@ -211,6 +213,64 @@ async def test_a_turn_waits_while_its_record_is_annotated(tmp_path: Path) -> Non
         assert len(read_record(path).turns) == 1
         await talk(gateway, messages, "And on")
         assert [turn.number for turn in read_record(path).turns] == [1, 2, 3]
+
+
+@pytest.mark.slow
+async def test_of_several_records_only_those_that_are_annotated_at_the_end_lack_turns(tmp_path: Path) -> None:
+    async with serving(record=tmp_path) as gateway:
+        descriptors = {}
+        for said in ("one", "two", "three"):
+            before = set(written(tmp_path))
+            messages = await talk(gateway, [], said)
+            [path] = {*written(tmp_path)} - before
+            descriptors[path] = os.open(path, os.O_RDWR)
+            fcntl.flock(descriptors[path], fcntl.LOCK_EX)
+            await talk(gateway, messages, "On")
+        first, second, third = descriptors
+        os.close(descriptors[third])
+        records = gateway.gateway.records
+        assert records is not None
+        with pytest.raises(RecordError) as raised:
+            records.close()
+        assert [str(path) in str(raised.value) for path in (first, second, third)] == [True, True, False]
+        assert [len(read_record(path).turns) for path in (first, second, third)] == [1, 1, 2]
+        os.close(descriptors[first])
+        os.close(descriptors[second])
+    assert [len(read_record(path).turns) for path in (first, second, third)] == [2, 2, 2]
+
+
+class FullStore(MemoryStore):
+    """A store that takes no turn and cannot be closed."""
+
+    def add(self, node: Node) -> None:
+        raise StoreError("the disk is full")
+
+    def close(self) -> None:
+        raise StoreError("the disk is full")
+
+
+@pytest.mark.slow
+async def test_a_turn_that_the_store_does_not_take_is_in_its_record_once(tmp_path: Path) -> None:
+    async with serving(record=tmp_path, store=FullStore()) as gateway:
+        answer = await gateway.ask(messages=[USER])
+        assert answer.status_code == 500
+    [path] = written(tmp_path)
+    assert [(turn.node, turn.complete) for turn in read_record(path).turns] == [("branch[1]/model", True)]
+    [row] = trajectories_of(read_record(path))
+    assert sum(row.sampled) == len(gateway.generations[0].ids)
+
+
+@pytest.mark.slow
+async def test_records_are_ended_though_the_store_cannot_be(tmp_path: Path) -> None:
+    ended = []
+
+    class Watched(ConversationRecords):
+        def close(self) -> None:
+            ended.append(True)
+
+    async with serving(record=Watched(tmp_path), store=FullStore()):
+        pass
+    assert ended == [True]
 
 
 @pytest.mark.slow
