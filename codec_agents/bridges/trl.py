@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import anyio
 import anyio.to_thread
 
 from codec_agents.bridges.rollouts import ROLLOUTS_AT_ONCE, Reward, run_rollouts
 from codec_agents.records.exporters.trl import rollout
+from codec_agents.runtime.own_loop import run_to_the_end
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
@@ -141,6 +141,7 @@ def rollout_func(
                 )
             return rollout(rows, any_mode=any_mode)
 
-        return anyio.run(run_all)  # the trainer is not async
+        # The trainer is not async, and runs inside a running loop where it is started in a notebook.
+        return run_to_the_end(run_all)
 
     return roll_out

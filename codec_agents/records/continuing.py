@@ -32,7 +32,7 @@ from codec_agents.events import (
 from codec_agents.exceptions import RecordDamagedError, RecordError, ReplayError
 from codec_agents.records.compare import first_difference
 from codec_agents.records.files import open_locked
-from codec_agents.records.format import MAX_LINE_BYTES, BrokenSealError, Chain, is_sealed
+from codec_agents.records.format import FIRST_BYTES, MAX_LINE_BYTES, BrokenSealError, Chain, is_sealed
 from codec_agents.records.reader import read_record
 from codec_agents.records.recorded import RecordedRun
 from codec_agents.records.writer import Durability, Recorder, checked_durability
@@ -114,27 +114,39 @@ class ContinuedRecorder(Recorder):
 def sealed_part(path: str | Path) -> tuple[Chain, int]:
     """Return the chain of the whole lines of a record, and their length in bytes.
 
+    What is behind that length is what a crash left of a last line: the caller may cut it off.
+
     Raises:
-        RecordError: The record is of a version without seals.
-        RecordDamagedError: A line is damaged.
+        RecordError: The record is of a version without seals, or the file is no record.
+        RecordDamagedError: A line is damaged, or longer than `MAX_LINE_BYTES`.
     """
     chain, length = Chain(), 0
     with Path(path).open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
-            if not line.endswith(b"\n"):
-                break
-            # Told apart from damage, for its own remedy: new lines would have no chain to continue.
-            if number == 1 and not is_sealed(line):
+            # The newline is the last byte of a line: without it a crash cut the line, wherever that was, and
+            # a seal that is all there but for the newline seals no whole line. So it is looked at first.
+            # A line above the bound has none either, and whole lines may be behind it.
+            is_torn = not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES
+            # Told apart from damage, for its own remedy: new lines would have no chain to continue. The torn
+            # first line of a record is told from another file without a newline by how it begins.
+            if number == 1 and not (_begins_record(line) if is_torn else is_sealed(line)):
                 raise RecordError(
                     f"{path} is no record with seals, from which a run can go on; recover an old record into "
                     "a new file, or name another file"
                 )
+            if is_torn:
+                break
             try:
                 chain.verify(line)
             except BrokenSealError as error:
                 raise RecordDamagedError(str(path), number, str(error), None) from error
             length += len(line)
     return chain, length
+
+
+def _begins_record(line: bytes) -> bool:
+    """Return whether a line that was cut off is the beginning of a record's first one."""
+    return line[: len(FIRST_BYTES)] == FIRST_BYTES[: len(line)]
 
 
 class KnownEvents:

@@ -16,6 +16,9 @@ RECORD_VERSION = 3
 
 FIRST_SEALED_VERSION = 3
 
+FIRST_BYTES = b'{"kind":"run","version":'
+"""How the first line of a sealed record begins, as all writers of records write it."""
+
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is refused on reading: a prompt of a million ids takes 8 MiB."""
 

@@ -93,7 +93,9 @@ def _call(node: ast.expr, payload: Payload, names: Mapping[str, str]) -> FoundCa
     if name not in payload.tools:
         name = name.removesuffix(".call")  # Llama 3.1 calls its built-in tools so: `brave_search.call(...)`
     # Not strict: parameters behind the positional values come by name, or are left out.
-    arguments = dict(zip(_positions(node, payload.tools.get(name)), map(_value, node.args), strict=False))
+    arguments = dict(
+        zip(_positions(node, payload.tools.get(name), name), map(_value, node.args), strict=False)
+    )
     for keyword in node.keywords:
         if keyword.arg is None:
             raise PayloadError("** is not a value", name)
@@ -103,13 +105,19 @@ def _call(node: ast.expr, payload: Payload, names: Mapping[str, str]) -> FoundCa
     return FoundCall(name, arguments)
 
 
-def _positions(node: ast.Call, tool: Tool | None) -> list[str]:
-    """Return the names of the parameters that positional values are for."""
+def _positions(node: ast.Call, tool: Tool | None, name: str) -> list[str]:
+    """Return the names of the parameters that positional values are for.
+
+    Args:
+        node: the call.
+        tool: the tool that it names; None where there is none.
+        name: the name as the model wrote it, which `node` may have a stand-in for.
+    """
     if not node.args:
         return []
     names = list(tool.parameters.get("properties", {})) if tool is not None else []
     if len(names) < len(node.args):
-        raise PayloadError("values must be given by name: name(key=value)", _dotted(node.func))
+        raise PayloadError("values must be given by name: name(key=value)", name)
     return names
 
 

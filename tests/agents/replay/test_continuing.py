@@ -20,6 +20,7 @@ from codec_agents.exceptions import (
 )
 from codec_agents.records.answers import answer
 from codec_agents.records.continuing import ContinuedRecorder
+from codec_agents.records.format import Chain
 from codec_agents.records.reader import read_record
 from codec_agents.records.recorded import RecordedRun
 from codec_agents.testing import Call, PromptView, Refuse, Say
@@ -210,6 +211,52 @@ async def test_damage_and_other_files_are_refused_untouched(tmp_path: Path) -> N
     with pytest.raises(RecordError, match="no record with seals"):
         desk().run_or_recover(other, {"q": "go"})
     assert (path.read_bytes(), other.read_bytes()) == (damaged, b"Dear diary\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"model": "m"}', "no record with seals"),
+        (b'{"kind":"running"', "no record with seals"),
+        (b'{"kind":"run","version":3' + b" " * 200, "no record with seals"),
+    ],
+)
+async def test_a_foreign_file_without_a_newline_is_refused_untouched(
+    content: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one has a first line above the bound, which no crash left behind."""
+    monkeypatch.setattr("codec_agents.records.continuing.MAX_LINE_BYTES", 100)
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(RecordError, match=said):
+        ContinuedRecorder(path, {})
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"kind":"run","version":3,"run_id":"0'])
+async def test_what_a_crash_left_of_a_first_line_is_cut_off(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(content)
+    recorder = ContinuedRecorder(path, {})
+    recorder.close()
+    assert recorder.record is None
+    assert path.read_bytes() == b""
+
+
+async def test_a_line_above_the_bound_is_damage_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.jsonl"
+    await desk().run_or_recover(path, {"q": "go"}).execute()
+    first = path.read_bytes().splitlines(keepends=True)[0]
+    chain = Chain()
+    chain.verify(first)
+    content = first + chain.seal(b'{"kind":"note","text":"' + b"x" * len(first) + b'"}')
+    path.write_bytes(content)
+    monkeypatch.setattr("codec_agents.records.continuing.MAX_LINE_BYTES", len(first))
+    with pytest.raises(RecordDamagedError):
+        ContinuedRecorder(path, {})
+    assert path.read_bytes() == content
 
 
 # --- approvals ---

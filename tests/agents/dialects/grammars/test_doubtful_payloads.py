@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from codec_agents.dialects.grammars import GRAMMARS, Payload, PayloadError
 from codec_agents.dialects.grammars.base import schema_types, typed_value
 from codec_agents.dialects.pieces import Literal, Marker, parse_pieces
 from codec_agents.dialects.values import Marked, Segment
+from codec_agents.tools.tool import tool
 from tests.limits import within
 
 MARKERS = [
@@ -162,3 +164,18 @@ def test_a_long_value_that_is_no_json_is_text_without_a_try_at_python() -> None:
     text = "[" + "1," * 500_000
     with within(seconds=0.5):
         assert typed_value(text, {"type": "array"}, {}) == text
+
+
+@pytest.mark.parametrize("grammar", ["llama", "python-lines"])
+def test_an_error_names_the_tool_that_the_model_wrote(grammar: str) -> None:
+    """Python has no names with hyphens; the stand-in that is parsed is in no error."""
+
+    @tool(name="get-weather")
+    def weather(city: str) -> str:
+        """Tell the weather."""
+        return city
+
+    payload = replace(payload_of("[get-weather('x', 'y')]"), tools={weather.name: weather})
+    with pytest.raises(PayloadError, match="values must be given by name") as raised:
+        GRAMMARS[grammar](payload)
+    assert raised.value.name == "get-weather"
