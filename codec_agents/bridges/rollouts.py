@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from codec_agents.exceptions import RecordError
+from codec_agents.exceptions import InputError, RecordError
+from codec_agents.plan.nodes import declared_path
+from codec_agents.plan.variants import prompted_nodes
 from codec_agents.records.reader import read_record
 from codec_agents.records.trajectories import Trajectory, trajectories_of
 
@@ -30,10 +32,25 @@ Reward = Callable[["RunResult"], "float | Mapping[str, float] | None"]
 class ForkedRolloutError(RecordError):
     """A rollout became several rows, and the trainer takes one."""
 
-    def __init__(self, node: str, rows: int) -> None:
+    def __init__(self, node: str, rows: Sequence[Trajectory]) -> None:
+        paths = sorted({row.node for row in rows})
+        if len(paths) > 1:  # a declared path names all items of a map and all rounds of a loop
+            message = f"name one of them: {', '.join(paths)}"
+        else:
+            message = (
+                "a prompt did not continue the turn before it, or a turn was sampled otherwise; keep "
+                "reasoning in the history, or train on one turn of the node"
+            )
+        super().__init__(f"the turns of node {node!r} are {len(rows)} rows: {message}")
+
+
+class MissingRolloutError(RecordError):
+    """The node made no turn in a run, so there is no row for the trainer."""
+
+    def __init__(self, node: str) -> None:
         super().__init__(
-            f"the turns of node {node!r} are {rows} rows: a prompt did not continue the turn before it; keep "
-            "reasoning in the history, or train on one turn of the node"
+            f"node {node!r} made no turn in this run: a branch without it was taken; train on inputs for "
+            "which it runs"
         )
 
 
@@ -64,9 +81,12 @@ async def run_rollout(
         folder: where the record is kept, under the name of the run; it is deleted when left out.
 
     Raises:
+        InputError: the pipeline has no such node that asks a model; nothing was run.
         RunError: the run failed.
         ForkedRolloutError: the node's turns are several rows.
+        MissingRolloutError: the node was skipped.
     """
+    _require_node(pipeline, node)
     run_id = uuid.uuid4().hex
     with _place(folder) as place:
         record = place / f"{run_id}.jsonl"
@@ -74,9 +94,17 @@ async def run_rollout(
             _grade(run, await run.wait(), reward)  # before the run is left, which closes its record
         # From the record, which has every id with its values once.
         rows = trajectories_of(read_record(record), [node])
-    if len(rows) != 1:
-        raise ForkedRolloutError(node, len(rows))
+    if not rows:
+        raise MissingRolloutError(node)
+    if len(rows) > 1:
+        raise ForkedRolloutError(node, rows)
     return rows[0]
+
+
+def _require_node(pipeline: Pipeline, node: str) -> None:
+    known = prompted_nodes(pipeline.build())
+    if declared_path(node) not in known:
+        raise InputError(f"there is no node {node!r} that asks a model; there are {', '.join(sorted(known))}")
 
 
 def _grade(run: Run, result: RunResult, reward: Reward | None) -> None:
@@ -100,8 +128,10 @@ async def run_rollouts(
     """Run a pipeline once for each of many inputs, some at a time; return a row for each, in order.
 
     Raises:
+        InputError: the pipeline has no such node that asks a model; nothing was run.
         RunError: a run failed; the others are stopped.
         ForkedRolloutError: a node's turns are several rows.
+        MissingRolloutError: a node was skipped.
     """
     rows: list[Trajectory | None] = [None] * len(inputs)  # by number: trainers match rows to their prompts
     places = anyio.Semaphore(concurrency)

@@ -47,7 +47,9 @@ class PipelineAgentLoop(AgentLoopBase):  # type: ignore[misc] # verl has no type
 
         Raises:
             RunError: the run failed.
+            InputError: the pipeline has no such node that asks a model.
             ForkedRolloutError: the node's turns are several rows.
+            MissingRolloutError: the node was skipped.
             UnfitRowError: an id has no log probability.
         """
         engine = InProcessEngine(

@@ -7,11 +7,19 @@ from typing import Any
 
 import pytest
 
-from codec_agents.bridges.rollouts import ForkedRolloutError, run_rollout, run_rollouts
+from codec_agents import Pipeline
+from codec_agents.bridges.rollouts import (
+    ForkedRolloutError,
+    MissingRolloutError,
+    run_rollout,
+    run_rollouts,
+)
+from codec_agents.bridges.trl import rollout_func
 from codec_agents.engines.in_process import InProcessEngine
-from codec_agents.exceptions import NodeFailedError
+from codec_agents.exceptions import InputError, NodeFailedError
 from codec_agents.records.reader import read_record
 from codec_core.frames import WeightVersion
+from tests.agents.recorded_runs import mapped, model, scripted
 from tests.trainers.clients import Output, ScriptedClient, desk, logprob
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
@@ -92,8 +100,46 @@ async def test_answers_without_log_probabilities_fail() -> None:
         await run_rollout(desk(engine(Silent())), {"q": "go"}, "solver")
 
 
-async def test_no_alternatives_and_no_other_node() -> None:
+async def test_no_alternatives() -> None:
     with pytest.raises(NodeFailedError, match="no alternatives"):
         await run_rollout(desk(engine(ScriptedClient()), logprobs=3), {"q": "go"}, "solver")
-    with pytest.raises(ForkedRolloutError, match="are 0 rows"):
-        await run_rollout(desk(engine(ScriptedClient())), {"q": "go"}, "writer")
+
+
+async def test_an_unknown_node_is_refused_before_anything_runs() -> None:
+    client = ScriptedClient()
+    with pytest.raises(InputError, match=r"no node 'writer' that asks a model; there are solver$"):
+        await run_rollouts(desk(engine(client)), [{"q": "go"}], "writer")
+    assert not client.asked
+
+
+async def test_a_node_that_was_skipped_has_no_row() -> None:
+    p = Pipeline("desk").input("q").sink("out")
+    p.router(
+        "way",
+        engine=scripted(lambda _: "left"),
+        map="demo/bytes",
+        prompt="{text}",
+        labels={"left": "left", "right": "right"},
+        default="left",
+    )
+    p.connect("q", "way")
+    for name in ("left", "right"):
+        model(p, name, scripted(lambda _: "x"))
+        p.connect("q", name).connect(name, "out")
+    with pytest.raises(MissingRolloutError, match="'right' made no turn in this run"):
+        await run_rollout(p, {"q": "go"}, "right")
+
+
+async def test_trls_rollouts_run_where_a_loop_is_running() -> None:
+    """A notebook's: the trainer calls the function from code of the loop."""
+    client = ScriptedClient()
+    roll_out = rollout_func(
+        lambda _: desk(engine(client)), node="solver", inputs=lambda prompt: {"q": prompt}
+    )
+    rows = roll_out(["go", "on"], None)
+    assert [len(ids) > 0 for ids in rows["completion_ids"]] == [True, True]
+
+
+async def test_items_of_a_map_are_named_where_they_are_several_rows() -> None:
+    with pytest.raises(ForkedRolloutError, match=r"are 2 rows: name one of them: each\[0\]/m, each\[1\]/m"):
+        await run_rollout(mapped(), {"q": "a\nb"}, "each/m")
