@@ -294,7 +294,8 @@ def _check_arguments(call: Callable[..., Any], names: Sequence[str]) -> None:
         ResourceError: it takes others.
     """
     try:
-        signature = inspect.signature(call)
+        # The callable's own: what it decorates may be given other arguments.
+        signature = inspect.signature(call, follow_wrapped=False)
     except (TypeError, ValueError):  # some callables of C tell none
         return
     try:

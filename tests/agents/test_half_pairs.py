@@ -46,6 +46,35 @@ def test_objects_that_no_request_can_hold_are_refused() -> None:
         p.build()
 
 
+def deep(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def holding_itself() -> dict[str, Any]:
+    value: dict[str, Any] = {"b": [1]}
+    value["a"] = value["c"] = value
+    return value
+
+
+@pytest.mark.parametrize(
+    ("extra", "found"),
+    [
+        (holding_itself(), r"extra[.\w]+: a value that holds itself"),
+        (deep(3000), "nested deeper than 64 levels"),
+        ({"a": float("nan")}, r"extra\.a: a value of type float"),
+        ({"a": float("inf")}, r"extra\.a: a value of type float"),
+    ],
+)
+def test_what_has_no_end_and_no_number_is_refused(extra: dict[str, Any], found: str) -> None:
+    p = declared(sampling={"extra": extra})
+    assert all(fault.severity == "error" for fault in p.check())
+    with pytest.raises(PipelineError, match=found):
+        p.build()
+
+
 @pytest.mark.asyncio
 async def test_inputs_names_of_runs_and_results_of_functions_are_refused() -> None:
     with pytest.raises(InputError, match=r"the input 'q': a lone surrogate U\+D800 at character 1"):

@@ -1,11 +1,13 @@
 """Values of a declaration that JSON cannot hold: digests, requests and records are written in it.
 
-A file cannot have them. A Python program can: text with half of a surrogate pair, and objects in `extra`.
+A file is refused where it is read if it has some. A Python program can have more of them: text with half of a
+surrogate pair, NaN, objects in `extra`, and mappings that hold themselves.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -19,14 +21,23 @@ from codec_agents.graph.spec import PipelineSpec
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
+MAX_DEPTH = 64
+"""Levels of a declaration that JSON cannot hold; a file may have as many."""
+
+DEEPER = object()
+"""Stands for a mapping or a list that is not looked into."""
+
 
 def unwritable(spec: PipelineSpec) -> Iterator[Fault]:
     """Yield a fault for each value that JSON cannot hold, those of bodies included."""
     document = spec.model_dump(by_alias=True, exclude_defaults=True)
     if _is_json(document):
         return
-    for place, value in _leaves(document):
-        if isinstance(value, str):
+    for place, value in _leaves((), document):
+        if value is DEEPER:
+            found = f"a value that holds itself, or is nested deeper than {MAX_DEPTH} levels"
+            yield error(place, found, "write less")
+        elif isinstance(value, str):
             if not _is_text(value):
                 found = f"the text {value!r:.100} holds half of a surrogate pair, which is no character"
                 yield error(place, found, "decode the source of the text with errors='replace'")
@@ -39,8 +50,8 @@ def unwritable(spec: PipelineSpec) -> Iterator[Fault]:
 def _is_json(document: Mapping[str, Any]) -> bool:
     """Return whether a document is JSON as it is, found without a call for each of its values."""
     try:
-        json.dumps(document, ensure_ascii=False).encode()
-    except (TypeError, ValueError):  # an object, or half of a pair; also in the names of mappings
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):  # a half of a pair is found in the names of mappings, too
         return False
     return True
 
@@ -60,8 +71,10 @@ def _is_text(value: str) -> bool:
 
 
 def _is_written(value: object) -> bool:
-    if value is None or isinstance(value, int | float):
+    if value is None or isinstance(value, int):
         return True
+    if isinstance(value, float):
+        return math.isfinite(value)  # as null, NaN and infinity would have one digest
     try:
         _ANY.dump_json(value)
     except PydanticSerializationError:
@@ -69,19 +82,21 @@ def _is_written(value: object) -> bool:
     return True
 
 
-def _leaves(document: Mapping[str, Any]) -> Iterator[tuple[Place, object]]:
+def _leaves(place: Place, value: object, outer: tuple[object, ...] = ()) -> Iterator[tuple[Place, object]]:
     """Yield the names and the values of a document that are no mappings and no lists, with their places."""
-    waiting: list[tuple[Place, object]] = [((), document)]
-    while waiting:
-        place, value = waiting.pop()
-        entries: Iterable[tuple[Any, object]]
-        if isinstance(value, Mapping):
-            entries = value.items()
-            yield from ((place, name) for name in value if isinstance(name, str))
-        elif isinstance(value, list | tuple):
-            entries = enumerate(value)
-        else:
-            yield place, value
-            continue
-        inner = [((*place, name if isinstance(name, int) else str(name)), each) for name, each in entries]
-        waiting += reversed(inner)
+    entries: Iterable[tuple[Any, object]]
+    if isinstance(value, Mapping):
+        entries = value.items()
+        yield from ((place, name) for name in value if isinstance(name, str))
+    elif isinstance(value, list | tuple):
+        entries = enumerate(value)
+    else:
+        yield place, value
+        return
+    if len(outer) == MAX_DEPTH:
+        yield place, DEEPER
+        return
+    for name, each in entries:
+        # What holds itself would be gone through without end, and as often as it does so at each level.
+        inner = DEEPER if any(each is one for one in (*outer, value)) else each
+        yield from _leaves((*place, name if isinstance(name, int) else str(name)), inner, (*outer, value))

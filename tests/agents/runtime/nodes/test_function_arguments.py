@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,24 @@ async def test_a_function_gets_its_argument_by_any_name(function: Callable[..., 
     assert (await declared(function).replay(path).execute()).text == {"reader": "got x"}
 
 
+def joined(text: str, end: str) -> str:
+    return f"got {text}{end}"
+
+
+@wraps(joined)
+def ended(**given: Any) -> str:
+    return joined(**given, end="!")
+
+
+@wraps(joined)
+def renamed(x: str) -> str:
+    return joined(x, end="!")
+
+
+async def test_a_decorated_function_is_called_as_its_decorator_says() -> None:
+    assert (await declared(ended, ["text"]).invoke({"q": "x"})).text == {"reader": "got x!"}
+
+
 @pytest.mark.parametrize(
     ("function", "inputs", "said"),
     [
@@ -50,6 +69,7 @@ async def test_a_function_gets_its_argument_by_any_name(function: Callable[..., 
         (lambda a="1", b="2": a + b, None, r"it takes \(a='1', b='2'\)"),
         (lambda *texts: str(texts), None, r"it takes \(\*texts\)"),
         (lambda text, /: text, None, "'text' parameter is positional only"),
+        (renamed, ["text"], r"it takes \(x\)"),
         (lambda text: text, ["other"], "missing a required argument: 'text'"),
         # A reference is not imported by the declaration, so its slot is the default one.
         ("loud_function:shout", None, "missing a required argument: 'text'"),
