@@ -127,7 +127,7 @@ def check_entries(body: bytes, mark: bytes, limit: int, field: str, entries: str
     marks = {name: bytes(raw).count(mark) for name, raw in fields.items()}
     # Of two fields of one name the decoder reads both, and this only the last.
     unseen = found - sum(marks.values())
-    if unseen > limit or (marks.get(field, 0) > limit and _length(fields[field]) > limit):
+    if unseen > limit or (marks.get(field, 0) > limit and _exceeds(fields[field], limit)):
         raise HttpError(400, f"there are too many {entries}, the limit is {limit}", param=field)
 
 
@@ -135,12 +135,18 @@ class _Entry(msgspec.Struct, gc=False):
     """An object, of which nothing is read: of the values of JSON it takes the least memory."""
 
 
-def _length(raw: msgspec.Raw) -> int:
-    """Return the number of objects in a list; 0 for anything else, which the reader of the body refuses."""
+def _exceeds(raw: msgspec.Raw, limit: int) -> bool:
+    """Return whether a field is a list of more objects than the limit, or what no API takes.
+
+    A text is False: the Responses API takes one, and it may hold any mark.
+    """
+    if bytes(raw)[:1] == b'"':
+        return False
     try:
-        return len(_ENTRIES.decode(raw))
+        return len(_ENTRIES.decode(raw)) > limit
+    # An entry that is no object, perhaps the last one: the reader would decode all those before it.
     except (msgspec.DecodeError, RecursionError):
-        return 0
+        return True
 
 
 _ENTRIES = msgspec.json.Decoder(list[_Entry])

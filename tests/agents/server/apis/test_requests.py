@@ -98,6 +98,17 @@ def test_what_looks_like_an_entry_within_one_counts_none() -> None:
         check_entries(body, b'"role"', 2, "messages", "messages")
 
 
+@pytest.mark.parametrize("last", ["1", "[]", "null", '"role"'])
+def test_a_list_with_another_entry_than_an_object_is_refused_before_it_is_decoded(last: str) -> None:
+    body = b'{"messages": [' + b'{"role": ""}, ' * 3 + last.encode() + b"]}"
+    with pytest.raises(HttpError, match="too many messages"):
+        check_entries(body, b'"role"', 2, "messages", "messages")
+
+
+def test_a_text_counts_no_entries() -> None:
+    check_entries(b'{"input":  "{{{{"}', b"{", 2, "input", "items")
+
+
 def test_items_without_a_type_count() -> None:
     with pytest.raises(HttpError, match="too many items, the limit is 3") as caught:
         read_responses(json.dumps({"input": [{}] * 4}).encode(), ServerSettings(max_messages=3))
