@@ -14,6 +14,10 @@ from codec_core.exceptions import MapBuildError
 MAX_PAIRS = 2**20
 """Pairs of names that are looked at; those of Gemma, with runs of up to 31 of a character, are 30,000."""
 
+MAX_LENGTH = 256
+"""Characters of a name. Each place in it is looked up, so the work grows with the square of its length; names
+are words in brackets, and runs of a few dozen spaces."""
+
 
 def check_order(names: Iterable[str], most: int = MAX_PAIRS) -> None:
     """Refuse names of which the leftmost in a text may not be the first that llama.cpp finds.
@@ -23,10 +27,16 @@ def check_order(names: Iterable[str], most: int = MAX_PAIRS) -> None:
         most: pairs of them that are looked at.
 
     Raises:
-        MapBuildError: a text in which they differ, or there are too many pairs to tell.
+        MapBuildError: a text in which they differ, a name that is longer than `MAX_LENGTH`, or there are too
+            many pairs to tell.
     """
     ordered = sorted(set(names))
     left = most
+    if (longest := max(map(len, ordered), default=0)) > MAX_LENGTH:
+        raise MapBuildError(
+            f"a user-defined token has {longest} characters; of more than {MAX_LENGTH} a build does not tell "
+            "the order in which llama.cpp finds them"
+        )
     for name in ordered:
         for start in range(1, len(name)):
             shared = name[start:]

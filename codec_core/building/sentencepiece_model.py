@@ -38,7 +38,7 @@ Value = int | bytes
 
 
 @dataclass(frozen=True, slots=True)
-class _Model:
+class SentencePieceModel:
     """The fields of a model file that say how it encodes."""
 
     pieces: list[tuple[str, float, int]]
@@ -83,7 +83,7 @@ def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
     return data
 
 
-def _added(model: _Model) -> Iterator[AddedToken]:
+def _added(model: SentencePieceModel) -> Iterator[AddedToken]:
     """Yield the tokens that are found in text before anything else.
 
     Of unigrams, the user's symbols are none: their scores decide. One whose name is a control token's is.
@@ -98,7 +98,7 @@ def _added(model: _Model) -> Iterator[AddedToken]:
                 yield symbol
 
 
-def _scores(model: _Model, path: str | Path) -> Mapping[str, Any]:
+def _scores(model: SentencePieceModel, path: str | Path) -> Mapping[str, Any]:
     """Return the scores of a unigram model as SentencePiece 0.2.3 sums them, in 32 bits.
 
     A symbol of the user counts more than 0, by its length in bytes, so that nearly nothing outweighs it.
@@ -116,7 +116,7 @@ def _scores(model: _Model, path: str | Path) -> Mapping[str, Any]:
     return {"scores": scores, "precision": "single", "unknown": unknown_score(normal)}
 
 
-def _normalizer(model: _Model, path: str | Path, symbols: Sequence[str]) -> Mapping[str, Any]:
+def _normalizer(model: SentencePieceModel, path: str | Path, symbols: Sequence[str]) -> Mapping[str, Any]:
     """Return the fields for the rules of a model.
 
     Raises:
@@ -138,7 +138,7 @@ def _normalizer(model: _Model, path: str | Path, symbols: Sequence[str]) -> Mapp
         raise MapBuildError(f"{path}: {error}") from None
 
 
-def _check(model: _Model, path: str | Path) -> None:
+def _check(model: SentencePieceModel, path: str | Path) -> None:
     """Refuse what a map cannot say.
 
     Raises:
@@ -157,7 +157,7 @@ def _check(model: _Model, path: str | Path) -> None:
         raise MapBuildError(f"{path}: there are no pieces with U+2581 for a space")
 
 
-def read_model(path: str | Path, *, max_tokens: int = MAX_TOKENS) -> _Model:
+def read_model(path: str | Path, *, max_tokens: int = MAX_TOKENS) -> SentencePieceModel:
     """Read the fields of a model that say how text is encoded.
 
     Raises:
@@ -177,7 +177,8 @@ def read_model(path: str | Path, *, max_tokens: int = MAX_TOKENS) -> _Model:
                 trainer |= _some(value, _MODEL_TYPE, _SPACE_AS_SUFFIX)
             elif number == _NORMALIZER:
                 rules |= _some(value, _CHARSMAP, _DUMMY_PREFIX, _EXTRA_SPACE, _ESCAPES)
-        model = _Model(  # what the file leaves out has the defaults of `sentencepiece_model.proto`
+        # What the file leaves out has the defaults of `sentencepiece_model.proto`.
+        model = SentencePieceModel(
             pieces,
             kind=_number(trainer.get(_MODEL_TYPE, _UNIGRAM)),
             space_behind=bool(_number(trainer.get(_SPACE_AS_SUFFIX, 0))),

@@ -6,7 +6,7 @@ import pytest
 
 from codec_core.added import AddedTokens
 from codec_core.building import build_from_gguf
-from codec_core.building.gguf_symbols import check_order
+from codec_core.building.gguf_symbols import MAX_LENGTH, check_order
 from codec_core.exceptions import MapBuildError
 from codec_core.maps import AddedToken
 from tests.core.building.gguf_files import gguf
@@ -55,6 +55,12 @@ def test_runs_of_one_character_are_accepted_in_any_number_that_files_have():
 def test_too_many_pairs_are_not_looked_at():
     with pytest.raises(MapBuildError, match="too many"):
         check_order(("\n" * count for count in range(1, 32)), most=10)
+
+
+def test_names_are_bounded_because_each_place_in_them_is_looked_up():
+    check_order(["x" + "y" * (MAX_LENGTH - 1), "z"])
+    with pytest.raises(MapBuildError, match="has 257 characters"):
+        check_order(["x" + "y" * MAX_LENGTH])
 
 
 def test_a_file_with_such_names_is_refused(tmp_path):
