@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -79,13 +79,22 @@ def values_of(text: str, environment: Mapping[str, str] | None = None) -> tuple[
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """Return a text with every secret replaced, the longest first, and also without its scheme."""
-    values = {
-        part for secret in secrets for part in (secret, secret.partition(" ")[2]) if len(part) >= SHORTEST
-    }
+    """Return a text in which every secret, and every part of one, is replaced, the longest first."""
+    values = {part for secret in secrets for part in secret_parts(secret)}
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, "[secret]")
     return text
+
+
+def secret_parts(secret: str) -> Iterator[str]:
+    """Yield what of a secret is hidden: the whole, without its scheme, without the space around, each line.
+
+    Keys that are files have several lines and a line end, and logs and messages show them line by line.
+    """
+    for text in (secret, secret.partition(" ")[2]):
+        for part in (text, text.strip(), *map(str.strip, text.splitlines())):
+            if len(part) >= SHORTEST:
+                yield part
 
 
 def is_reference(text: str) -> bool:

@@ -21,6 +21,7 @@ import anyio
 
 from codec_agents.display.escape import escape_line
 from codec_agents.exceptions import ToolDefinitionError, ToolServerError
+from codec_agents.references.environment import hide
 from codec_agents.references.programs import PYTHON
 from codec_agents.tools.schema_check import schema_fault
 from codec_agents.tools.server_errors import shown_errors
@@ -317,6 +318,7 @@ async def start_failure(
     *,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
+    secrets: Sequence[str] = (),
 ) -> str:
     """Return the reason why a server did not start.
 
@@ -328,14 +330,15 @@ async def start_failure(
         command: the program and its arguments.
         env: variables of the program, beside the few that it inherits.
         cwd: the directory in which it starts.
+        secrets: values that are not shown.
     """
     if isinstance(error, TimeoutError):
         return "did not answer in time"
     # A name without a folder is searched for; another one is missing where it is said to be.
     if isinstance(error, FileNotFoundError) and Path(command[0]).name == command[0]:
-        return f"cannot be started: there is no program {command[0]!r} on the PATH"
+        return f"cannot be started: there is no program {hide(command[0], secrets)!r} on the PATH"
     if isinstance(error, OSError):
-        return f"cannot be started: {error.strerror or error}"
+        return f"cannot be started: {hide(error.strerror or str(error), secrets)}"
     if not connection_closed(error):
         return f"cannot be used: {type(error).__name__}"
     from mcp.client.stdio import get_default_environment
@@ -349,13 +352,15 @@ async def start_failure(
             env={**get_default_environment(), **(env or {})},  # as the library starts it
         ) as program:
             assert program.stderr is not None
-            end = b""
-            async for written in program.stderr:  # only the end is kept: a program may write without end
-                end = (end + written)[-MAX_ERROR_BYTES:]
+            written = b""
+            async for chunk in program.stderr:  # only the end is kept: a program may write without end
+                written = (written + chunk)[-MAX_ERROR_BYTES:]
             returned = await program.wait()
-        lines = end.decode("utf-8", "replace").split("\n")
+        # A line whose beginning is not kept may begin within a secret.
+        lines = written.decode("utf-8", "replace").split("\n")[len(written) == MAX_ERROR_BYTES :]
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        shown = escape_line(last[:MAX_ERROR_LINE])
+        # Hidden first: a secret that is cut or escaped is not found.
+        shown = escape_line(hide(last, secrets)[:MAX_ERROR_LINE])
         return f"exited with {returned}" + (f": {shown}" if shown else "")
     return "closed the connection before it answered"
 

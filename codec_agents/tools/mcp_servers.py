@@ -22,7 +22,7 @@ from anyio.abc import TaskGroup
 
 from codec_agents.exceptions import CodecAgentsError, ToolServerError
 from codec_agents.graph.servers import McpSpec
-from codec_agents.references.environment import expand, hide, values_of
+from codec_agents.references.environment import expand, values_of
 from codec_agents.tools.calls import ToolContext
 from codec_agents.tools.mcp import (
     connected,
@@ -102,9 +102,13 @@ class ToolServer:
             # The library's own message may hold the URL with its secrets.
             return ToolServerError(self.name, f"cannot be reached at {reached!r} ({type(error).__name__})")
         reason = await start_failure(
-            error, self._expanded_command(), env=self._expanded_env(), cwd=self.directory
+            error,
+            self._expanded_command(),
+            env=self._expanded_env(),
+            cwd=self.directory,
+            secrets=self._secrets(),
         )
-        return ToolServerError(self.name, f"{reached!r} {hide(reason, self._secrets())}")
+        return ToolServerError(self.name, f"{reached!r} {reason}")
 
     def _secrets(self) -> list[str]:
         """Return the values of variables that a program is given."""

@@ -21,8 +21,8 @@ from codec_agents.references.environment import hide
 MAX_LINE = 2000
 """Characters of a line that are shown; a program may write without line ends."""
 
-CHUNK = 65536
-"""Bytes read at once."""
+MAX_BYTES = 65536
+"""Bytes of a line that are searched for secrets; the rest of a longer one is not shown."""
 
 LAST_LINES = 1.0
 """Seconds to wait for the last lines: what the program has started may keep the pipe open behind its end."""
@@ -49,8 +49,12 @@ async def shown_errors(server: str, secrets: Iterable[str] = ()) -> AsyncIterato
 
 
 def _show(reading: int, server: str, secrets: list[str]) -> None:
-    for line in _lines(reading):
-        shown = escape_line(hide(line, secrets)[:MAX_LINE])
+    longest = max(map(len, secrets), default=0)
+    for line, whole in _lines(reading):
+        hidden = hide(line, secrets)
+        if not whole:  # it may end within a secret
+            hidden = hidden[: max(0, len(hidden) - longest)]
+        shown = escape_line(hidden[:MAX_LINE])
         try:
             # By its name each time: tests and notebooks replace it. There is none without a console.
             sys.stderr.write(f"{server}: {shown}\n")
@@ -60,14 +64,15 @@ def _show(reading: int, server: str, secrets: list[str]) -> None:
             continue
 
 
-def _lines(reading: int) -> Iterator[str]:
-    """Yield the lines of a pipe until nothing can write to it any more; close it."""
-    rest = b""
-    with os.fdopen(reading, "rb", buffering=0) as pipe:
-        while chunk := pipe.read(CHUNK):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > CHUNK:
-                lines, rest = [*lines, rest], b""
-            yield from (line.rstrip(b"\r").decode("utf-8", "replace") for line in lines)
-    if rest:
-        yield rest.decode("utf-8", "replace")
+def _lines(reading: int) -> Iterator[tuple[str, bool]]:
+    """Yield the lines of a pipe until nothing can write to it any more; close it.
+
+    Beside each line, False tells that it is only the beginning of one that is longer than `MAX_BYTES`.
+    """
+    with os.fdopen(reading, "rb") as pipe:
+        while line := pipe.readline(MAX_BYTES):
+            whole = len(line) < MAX_BYTES or line.endswith(b"\n")
+            yield line.rstrip(b"\r\n").decode("utf-8", "replace"), whole
+            while not whole:
+                rest = pipe.readline(MAX_BYTES)
+                whole = len(rest) < MAX_BYTES or rest.endswith(b"\n")

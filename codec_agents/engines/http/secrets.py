@@ -15,7 +15,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from codec_agents.exceptions import EngineError
-from codec_agents.references.environment import SHORTEST
+from codec_agents.references.environment import SHORTEST, secret_parts
 from codec_core.exceptions import CodecError
 
 HIDDEN = "[secret]"
@@ -90,8 +90,7 @@ class SecretTexts:
 
 def _forms(secret: str) -> Iterator[str]:
     """Yield the forms in which a secret is sent, or comes back."""
-    # The second part of a header such as `Bearer KEY` is a secret by itself.
-    for text in (secret, secret.partition(" ")[2]):
+    for text in secret_parts(secret):  # the second part of a header such as `Bearer KEY` is one
         yield text
         yield quote(text)
         yield quote(text, safe="")

@@ -170,7 +170,8 @@ async def test_python_is_the_interpreter_that_runs() -> None:
     ("command", "told"),
     [
         (["python", "-c", "import nothing_of_this_name"], r"exited with 1: ModuleNotFoundError: No module"),
-        (["python", "-c", "raise SystemExit(3)"], r"exited with 3$"),
+        # Of a line that is not kept whole nothing is shown: it may begin within a secret.
+        (["python", "-c", "raise SystemExit('x' * 70000)"], r"exited with 1$"),
         (["no-program-of-this-name"], "cannot be started: there is no program 'no-program"),
     ],
 )
@@ -227,18 +228,19 @@ def test_structured_content_alone_reaches_the_model() -> None:
 async def test_the_standard_error_of_a_server_cannot_control_the_terminal(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OUR_KEY", "s3cret-value")
+    monkeypatch.setenv("OUR_KEY", "s3cret\x1bvalue\n")  # it is found only before it is escaped
     script = (
-        "import os, sys; sys.stderr.write(f'\\x1b[2J{os.environ[\"KEY\"]}\\r\\ngone'); raise SystemExit(3)"
+        "import os, sys; key = os.environ['KEY']; "
+        r"sys.stderr.write(f'\x1b[2J{key}\r\ngone {key}'); raise SystemExit(3)"
     )
     spec = McpSpec(command=["python", "-c", script], env={"KEY": "${OUR_KEY}"})
     server = ToolServer("old", spec, spec.command, None)
-    with pytest.raises(ToolServerError, match="exited with 3: gone"):
+    with pytest.raises(ToolServerError, match=r"exited with 3: gone \[secret\]$"):
         await server.ask()  # as a build does
-    shown = "old: \\x1b[2J[secret]\nold: gone\n"
+    shown = "old: \\x1b[2J[secret]\nold: \nold: gone [secret]\n"
     assert capfd.readouterr().err == shown
     failures: list[ToolServerError] = []
     async with OpenServers([server], failures.append) as opened:  # as a run does
-        with pytest.raises(ToolServerError, match="exited with 3: gone"):
+        with pytest.raises(ToolServerError, match=r"exited with 3: gone \[secret\]$"):
             await opened.all_there()
     assert capfd.readouterr().err == shown

@@ -19,6 +19,7 @@ import pytest
 from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.base import context_of
 from codec_agents.engines.codec import CodecEngine
+from codec_agents.engines.http.secrets import SecretTexts
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.openai import OpenAIEngine
@@ -187,6 +188,11 @@ async def outputs(engine: Any, request: Any) -> str:
     except CodecAgentsError as error:
         seen += texts_of(error)
     return seen
+
+
+def test_each_line_of_a_secret_is_hidden() -> None:
+    secrets = SecretTexts(["Bearer tok-123456\n", "-- KEY\nMIIEvQIBADAN\n"])
+    assert secrets.hide("tok-123456 MIIEvQIBADAN") == "[secret] [secret]"
 
 
 async def test_the_line_feed_behind_a_key_that_was_read_from_a_file_is_left_out() -> None:
