@@ -121,7 +121,9 @@ def _remove_relay(flat: FlatGraph, relay: str) -> None:
     joined: list[Wire] = []
     for wire in flat.wires:
         if wire in after:
-            joined += [_join(first, wire, several=len(before) > 1) for first in before]
+            # The first of several sources, or a single one, meets others at the target alone: the separator
+            # of the second edge is before it. The further ones meet those before them at the relay.
+            joined += [_join(first, wire, behind_others=number > 0) for number, first in enumerate(before)]
         elif wire not in before:
             joined.append(wire)
     flat.wires[:] = joined
@@ -129,21 +131,31 @@ def _remove_relay(flat: FlatGraph, relay: str) -> None:
     del flat.nodes[relay]
 
 
-def _join(first: Wire, second: Wire, *, several: bool) -> Wire:
-    # Several sources meet at the relay, so the separator of their own edges is between them; a single one
-    # meets others only at the target. What either edge asks for is done, within the closer bound of the two.
+def _join(first: Wire, second: Wire, *, behind_others: bool) -> Wire:
+    # What either edge asks for is done, within the bounds that are declared.
     options = {
-        "separator": first.edge.separator if several else second.edge.separator,
+        "separator": first.edge.separator if behind_others else second.edge.separator,
         "keep_special": first.edge.keep_special or second.edge.keep_special,
-        "buffer": min(first.edge.buffer, second.edge.buffer),
-        "prefill": first.edge.prefill or second.edge.prefill,
-        "prefill_stride": min(first.edge.prefill_stride, second.edge.prefill_stride),
-        "prefill_budget": min(first.edge.prefill_budget, second.edge.prefill_budget),
+        # The check refuses it on the first edge: that one ends at a sink, or at the whole pipeline.
+        "prefill": second.edge.prefill,
+        **_bounds(first.edge, second.edge),
         # The check refuses these two on the second edge: it begins at an input, or at the whole pipeline.
         "reasoning": first.edge.reasoning,
         "fallback": first.edge.fallback,
     }
     return replace(first, target=second.target, edge=first.edge.model_copy(update=options))
+
+
+def _bounds(first: EdgeSpec, second: EdgeSpec) -> dict[str, int]:
+    """Return the bounds that one of two edges declares; of two declared ones the closer."""
+    # Not the closer of all: a default would undo a wider bound that the other edge was given. Those that
+    # neither declares are left out, since what is copied into an edge is declared there from then on.
+    bounds: dict[str, int] = {}
+    for name in ("buffer", "prefill_stride", "prefill_budget"):
+        declared = [getattr(edge, name) for edge in (first, second) if name in edge.model_fields_set]
+        if declared:
+            bounds[name] = min(declared)
+    return bounds
 
 
 def expand_target(graph: FlatGraph, router: FlatNode, name: str) -> list[str]:

@@ -211,6 +211,49 @@ def test_an_edge_into_a_pipeline_keeps_its_bounds_and_those_of_the_edge_inside()
     assert (edge.prefill, edge.prefill_budget, edge.buffer) == (256, 100, 7)
 
 
+Fields = dict[str, Any]
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "found"),
+    [
+        ({}, {}, (4096, 0, False)),
+        ({"buffer": 100_000}, {}, (100_000, 0, False)),
+        ({}, {"buffer": 100_000}, (100_000, 0, False)),
+        ({"buffer": 100_000}, {"buffer": 5_000}, (5_000, 0, False)),
+        ({"buffer": 100_000}, {"buffer": 4096}, (4096, 0, False)),
+        ({"prefill_stride": 512}, {"prefill": "auto"}, (4096, 512, True)),
+        ({"prefill_stride": 512}, {"prefill": "ahead", "prefill_stride": 300}, (4096, 300, False)),
+    ],
+)
+def test_of_two_edges_that_become_one_what_is_declared_beats_a_default(
+    outer: Fields, inner: Fields, found: tuple[int, int, bool]
+) -> None:
+    """Through two borders: the edge that was joined before keeps what was declared, and no more."""
+    box = Pipeline("box").input("x").sink("y", text=False)
+    box.model("m", engine=ScriptedEngine(lambda _: "x"), map="demo/bytes", prompt="{x}")
+    box.connect("x", "m", **inner).connect("m", "y")
+    between = Pipeline("between").input("x").sink("y", text=False).pipeline("box", box)
+    between.connect("x", "box").connect("box", "y")
+    p = Pipeline("outer").input("q").sink("r").pipeline("deep", between)
+    [edge] = p.connect("q", "deep", **outer).connect("deep", "r").build().edges_into("deep/box/m")
+    assert (edge.buffer, edge.prefill, edge.prefill_auto) == found
+
+
+def test_each_separator_is_where_its_edge_meets_others() -> None:
+    """The outer one is before the sink of a nested pipeline, whose own edges' are between its sources."""
+    inner = Pipeline("inner").input("i").sink("o", text=False)
+    p = Pipeline("p").input("q").sink("r")
+    for pipeline, name in ((inner, "a"), (inner, "b"), (p, "first")):
+        engine = ScriptedEngine(lambda _, name=name: name.upper())
+        pipeline.model(name, engine=engine, map="demo/bytes", prompt="{text}")
+    for name in ("a", "b"):
+        inner.connect("i", name).connect(name, "o", separator="<in>")
+    p.pipeline("n", inner).join("all").connect("q", "first").connect("q", "n")
+    p.connect("first", "all", separator="<out>").connect("n", "all", separator="<out>").connect("all", "r")
+    assert p.invoke_sync({"q": "x"}).text == {"r": "FIRST<out>A<in>B"}
+
+
 def test_a_map_gives_its_items_to_the_input_that_needs_an_edge() -> None:
     body = Pipeline("body").input("style", default="short").input("item").join("both").sink("o")
     body.connect("style", "both").connect("item", "both").connect("both", "o")
