@@ -16,7 +16,7 @@ with uvicorn, `codec_agents.server.EmbeddedServer` inside this process.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -156,11 +156,15 @@ class CodecServer:
             return
         await self._answer(request, receive, send)
 
+    def _opened(self) -> AbstractAsyncContextManager[None]:
+        """Hold open what the application needs as long as it runs."""
+        return self.backend.opened()
+
     async def _live(self, receive: Receive, send: Send) -> None:
         stage = "startup"
         await receive()
         try:
-            async with self.backend.opened():
+            async with self._opened():
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
                 stage = "shutdown"

@@ -38,7 +38,7 @@ from codec_agents.server.gateway.run_records import Capture, ConversationRecords
 from codec_agents.server.gateway.store import MemoryStore, Store
 from codec_agents.server.gateway.tool_choice import require_choices, with_one_call
 from codec_agents.server.gateway.tracing import RequestSpan
-from codec_agents.server.http import JSON, HttpError, Receive, Request, Send
+from codec_agents.server.http import JSON, HttpError, Receive, Request
 from codec_agents.server.lanes import Lanes
 from codec_agents.server.settings import ServerSettings
 from codec_core.frames import CodecFrame
@@ -249,9 +249,11 @@ class Gateway(CodecServer):
         text = render_metrics(self.exchanges) + render_counts(self.conversations.counts)
         return content_type, text.encode()
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[None]:
         try:
-            await super()._live(receive, send)
+            async with super()._opened():
+                yield
         finally:
             try:
                 self.store.close()

@@ -16,7 +16,9 @@ from codec_agents.server.settings import ServerSettings
 App = TypeVar("App")
 
 STARTED_WITHIN = 10.0
-"""Seconds until the thread of a server must be listening."""
+"""Seconds until the thread of a server must be listening. It is in milliseconds; the first import of uvicorn
+and an application that opens files take longer, on a busy machine seconds. An application that cannot start
+is reported at once: the bound is for one that hangs."""
 
 
 class EmbeddedServer(Generic[App]):
@@ -25,8 +27,8 @@ class EmbeddedServer(Generic[App]):
     `async with EmbeddedServer(app) as server` runs it in the event loop where that is asyncio, in a thread
     elsewhere; `with EmbeddedServer(app) as server` always runs it in a thread. The application is started
     before (ASGI's lifespan), if it wants to know. Leaving drops what is open, waits until every request has
-    noticed, and stops the application. uvicorn
-    logs nothing. At `max_connections` the oldest idle connection makes room for a new one.
+    noticed, and stops the application; an error of that is raised. uvicorn logs nothing. At `max_connections`
+    the oldest idle connection makes room for a new one.
 
     Raises:
         MissingServerError: on construction, when the extra `server` is not installed.
@@ -126,6 +128,8 @@ class EmbeddedServer(Generic[App]):
             await listener.wait_closed()  # what it has just accepted is dropped as well
             await _drop(state)
             await lifespan.shutdown()
+            if lifespan.shutdown_failed:
+                raise getattr(app, "failure", None) or RuntimeError("the application did not stop")
 
     @contextmanager
     def _in_thread(self) -> Iterator[None]:
@@ -160,6 +164,9 @@ class EmbeddedServer(Generic[App]):
             loop, done = stop
             loop.call_soon_threadsafe(done.set)
             thread.join()
+            # Those of ending, which `_listening` raises into the loop of the thread.
+            if failures:
+                raise failures[0]
 
 
 async def _drop(state: Any) -> None:

@@ -37,6 +37,26 @@ class Ending(ScriptedBackend):
         yield frames()
 
 
+class Unclosable(ScriptedBackend):
+    """Cannot be closed."""
+
+    @asynccontextmanager
+    async def opened(self):
+        yield
+        raise OSError("the disk is full")
+
+
+async def test_an_error_of_ending_is_raised_in_a_thread_and_in_a_loop(words):
+    def server():
+        return EmbeddedServer(create_app(Unclosable.of(words, lambda _: "x")))
+
+    with pytest.raises(OSError, match="full"):
+        async with server():
+            pass
+    with pytest.raises(OSError, match="full"), server():
+        pass
+
+
 def serving(backend, words):
     return EmbeddedServer(create_app(backend.of(words, lambda _: [Say("x"), Stop("length")])))
 

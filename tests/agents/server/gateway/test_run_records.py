@@ -240,10 +240,14 @@ async def test_of_several_records_only_those_that_are_annotated_at_the_end_lack_
 
 
 class FullStore(MemoryStore):
-    """A store that takes no turn and cannot be closed."""
+    """A store that takes no turn."""
 
     def add(self, node: Node) -> None:
         raise StoreError("the disk is full")
+
+
+class UnclosableStore(MemoryStore):
+    """A store that cannot be closed."""
 
     def close(self) -> None:
         raise StoreError("the disk is full")
@@ -268,8 +272,9 @@ async def test_records_are_ended_though_the_store_cannot_be(tmp_path: Path) -> N
         def close(self) -> None:
             ended.append(True)
 
-    async with serving(record=Watched(tmp_path), store=FullStore()):
-        pass
+    with pytest.raises(StoreError, match="full"):
+        async with serving(record=Watched(tmp_path), store=UnclosableStore()):
+            pass
     assert ended == [True]
 
 
