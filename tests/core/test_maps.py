@@ -21,6 +21,14 @@ def parse(**fields) -> TokenizerMap:
     return parse_map(json.dumps({**BASE, **fields}).encode())
 
 
+def test_a_lone_surrogate_is_no_byte():
+    """Only a map made in memory can hold one."""
+    fields = {"vocab_size": 356, "byte_fallback_start": 100, "byte_fallback_end": 355}
+    TokenizerMap.from_json({**BASE, **fields, "vocab": {"?": 100 + ord("?")}})
+    with pytest.raises(TokenizerMapValidationError, match="which is that of a byte"):
+        TokenizerMap.from_json({**BASE, **fields, "vocab": {"\ud800": 100 + ord("?")}})
+
+
 def test_a_map_is_named_by_its_bytes():
     data = json.dumps({**BASE, "vocab": {"a": 0}}).encode()
     assert parse_map(data).hash == hash_map(data)
