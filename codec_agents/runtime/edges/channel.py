@@ -104,6 +104,7 @@ class Channel(Generic[Batch]):
             self._room = self._room or Signal()
             await self.wait_for_room(self._room.wait)
         if self.abandoned:
+            self.taken += len(batch)  # what is dropped counts as sent, as what `abandon` drops does
             return
         if self._receiver is not None:  # it came while the batch waited
             await self.send(batch)

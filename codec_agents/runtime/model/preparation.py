@@ -15,6 +15,7 @@ import anyio
 from codec_agents.engines.base import GenerationRequest, context_of, preparing
 from codec_agents.exceptions import EngineError
 from codec_agents.plan.nodes import PromptedNode
+from codec_agents.plan.variants import prompted_nodes
 
 if TYPE_CHECKING:
     from codec_agents.plan.plan import BuiltPipeline
@@ -96,7 +97,10 @@ async def prepare(node: PromptedNode, begun: Sequence[int] = (), session: str = 
 
 
 async def prepare_engines(built: BuiltPipeline, *, within: float) -> None:
-    """Prepare the engines of all models, for at most `within` seconds, so that a timed run starts warm."""
+    """Prepare the engines of all models, for at most `within` seconds, so that a timed run starts warm.
+
+    Models inside loops and maps are included: their first item or round is a part of the run like any other.
+    """
 
     async def guarded(node: PromptedNode) -> None:
         with suppress(Exception):
@@ -104,6 +108,5 @@ async def prepare_engines(built: BuiltPipeline, *, within: float) -> None:
 
     with anyio.move_on_after(within):
         async with anyio.create_task_group() as group:
-            for node in built.nodes.values():
-                if isinstance(node, PromptedNode):
-                    group.start_soon(guarded, node)
+            for node in prompted_nodes(built).values():
+                group.start_soon(guarded, node)

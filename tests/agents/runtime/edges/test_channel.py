@@ -67,8 +67,9 @@ async def test_an_abandoned_channel_frees_its_producer() -> None:
         group.start_soon(channel.send, [2])
         await anyio.wait_all_tasks_blocked()
         channel.abandon()
-    await channel.send([3])
+    await channel.send([3, 4])
     assert channel.take() == []
+    assert (channel.taken, channel.held) == (4, 0), "all that was sent counts"
 
 
 @BACKENDS

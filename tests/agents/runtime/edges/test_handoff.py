@@ -242,6 +242,20 @@ async def test_engines_can_be_prepared_before_a_run() -> None:
     await b.aclose()
 
 
+async def test_engines_of_models_inside_a_map_are_prepared_too() -> None:
+    prepared = []
+
+    class Noted(ScriptedEngine):
+        async def prepare(self, request: GenerationRequest) -> None:
+            prepared.append(request.node)
+
+    body = Pipeline("body").input("item").sink("said", text=False)
+    body.model("m", engine=Noted(lambda _: "x"), map="demo/bytes", prompt="{text}")
+    p = Pipeline("mapped").input("q").sink("out").map("each", body.connect("item", "m").connect("m", "said"))
+    await prepare_engines(p.connect("q", "each").connect("each", "out").build(), within=5)
+    assert prepared == ["each/m"]
+
+
 # --- the request is written ---
 
 
