@@ -184,7 +184,7 @@ def run_on_ray(
         output: as for `run_batch`; a folder that all machines share.
         address: the cluster; None for the one of this program or the environment, or else one that is started
             on this machine.
-        engines: URLs by engine, as for `replicas`.
+        engines: URLs by engine of the file, as for `replicas`.
         key: as for `run_batch`.
         columns: as for `run_batch`.
         actors: how many actors, or the fewest and the most.
@@ -197,10 +197,12 @@ def run_on_ray(
         **resources: what an actor needs, as Ray Data names it.
 
     Raises:
-        ValueError: `concurrency` is less than 1.
+        ValueError: `concurrency` is less than 1, or there are `engines` beside `make`, which names its own.
         BatchError: as for `run_batch`; Ray is not installed.
     """
     _check_concurrency(concurrency)
+    if make is not None and engines:
+        raise ValueError("`engines` are those of a file; with `make`, give them to its pipeline")
     pool = _ActorPool(_factory(make or file, engines), actors, concurrency, resources)
     pipeline = pipelines_of(pool.make())[0]
     columns = dict(columns or {})

@@ -98,7 +98,7 @@ PROGRESS_EVERY_IN_A_LOG = 30.0
     metavar="[ADDRESS]",
     help="Run on the Ray cluster at ADDRESS, or else on one that is found or started here.",
 )
-@click.option("--actors", type=click.IntRange(min=1), default=1, help="With --ray: actors.  [default: 1]")
+@click.option("--actors", type=click.IntRange(min=1), help="With --ray: actors.  [default: 1]")
 @as_json
 @reporting
 def command(
@@ -114,7 +114,7 @@ def command(
     retry_failed: bool,
     forms: tuple[str, ...],
     address: str | None,
-    actors: int,
+    actors: int | None,
     as_json: bool,
 ) -> None:
     """Run the pipeline in FILE once for each row of the inputs.
@@ -124,12 +124,16 @@ def command(
 
     Ends with 1 if a row of this start failed.
     """
+    if actors is not None and address is None:
+        raise click.UsageError("--actors needs --ray")
     given: dict[str, Any] = {
         "key": key,
         "columns": dict(_pairs(columns, "--column")),
         "durability": durability,
         "records": not no_records,
         "retry_failed": retry_failed,
+        # A program reads the document, which has the counts; the failures are in the results. Many programs
+        # read both streams as one, in which lines of progress would be no JSON.
         "progress": None if as_json else _Printer(),
     }
     urls = {name: _urls(value) for name, value in _pairs(engines, "--engine")}
@@ -137,7 +141,7 @@ def command(
     if address is not None:
         at_once = concurrency or AT_ONCE_IN_AN_ACTOR
         # `--ray` without an address is "": a cluster that is found, or one that is started here.
-        begin = partial(_on_ray, at_once=at_once, address=address or None, actors=actors)
+        begin = partial(_on_ray, at_once=at_once, address=address or None, actors=actors or 1)
     summary = begin(file, urls, inputs, output, given)
     written = _exported(output, forms)
     document = {**summary_document(summary), "written": [str(path) for path in written]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from importlib import resources
 from importlib.util import find_spec
@@ -103,7 +104,8 @@ def _copy(place: Path, target: Path) -> None:
     """
     shutil.copytree(place, target, ignore=shutil.ignore_patterns("__pycache__"))
     terminal.echo(
-        f"wrote the demo to {target}; run it with: codec-agents run {target / FILE} -i question=..."
+        f"wrote the demo to {target}; run it with: "
+        f"codec-agents run {shlex.quote(str(target / FILE))} -i question=..."
     )
     if find_spec("uvicorn") is None:
         terminal.echo(f"its models answer over HTTP, so it needs: {INSTALL}", err=True)

@@ -196,6 +196,8 @@ def _gateway(settings: Any, options: Mapping[str, Any]) -> Gateway:
     from codec_agents.cli.map_sources import named_map
     from codec_agents.server import Affinity, Gateway, ReasoningRules
 
+    if options["record_logprobs"] and options["record"] is None:
+        raise click.UsageError("--record-logprobs needs --record")
     kind, key_env = options["kind"], options["engine_key_env"]
     key = None if key_env is None else secret(key_env)
     engine = engine_at(options["engine"], kind, options["model"], key, param_hint="--engine")

@@ -30,6 +30,8 @@ def command(file: Path, form: str | None, output: Path | None, as_json: bool) ->
     from codec_agents.graph.drawing.mermaid import to_mermaid
     from codec_agents.graph.drawing.svg import to_svg
 
+    if as_json and output is not None:
+        raise click.UsageError("--json and --output exclude each other")
     form = form or _form_of(output)
     pipeline = load(file)
     pipeline.build()  # a picture of a pipeline that cannot be built would look sound

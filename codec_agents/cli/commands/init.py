@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib import resources
 from pathlib import Path
 
@@ -34,5 +35,6 @@ def command(folder: Path) -> None:
     for name, text in sorted(parts.items()):
         write_whole(folder / name, text.encode())
         terminal.echo(f"wrote {folder / name}")
-    terminal.echo(f'run it with: codec-agents run {folder / "pipeline.yaml"} --input question="How long?"')
-    terminal.echo(f"test it with: python -m pytest {folder} (needs: pip install pytest)")
+    file = shlex.quote(str(folder / "pipeline.yaml"))
+    terminal.echo(f'run it with: codec-agents run {file} --input question="How long?"')
+    terminal.echo(f"test it with: python -m pytest {shlex.quote(str(folder))} (needs: pip install pytest)")

@@ -114,6 +114,8 @@ def show(folder: Path, run: str, html: Path | None, as_json: bool) -> None:
     """
     from codec_agents.cli.commands.record import show as show_record
 
+    if as_json and html is not None:
+        raise click.UsageError("--json and --html exclude each other")
     with RunStore(folder) as store:
         _refresh(store)
         path = store.find(run)

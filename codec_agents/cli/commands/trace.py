@@ -52,6 +52,12 @@ def command(
     from codec_agents.cli.terminal.tables import show_handoffs
     from codec_agents.trace import edge_figures, read_runs, write_page
 
+    if as_json and html is not None:
+        raise click.UsageError("--json and --html exclude each other")
+    if maps and html is None:
+        raise click.UsageError("--map is an option of --html: ids are decoded on the page alone")
+    if node is not None and (as_json or html is not None):
+        raise click.UsageError("--node chooses rows of the waterfall; leave it out with --json and --html")
     runs = read_runs(files)
     if html is not None:
         write_page(html, runs, maps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,12 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert done.exit_code == exits.USAGE
     assert "starter_tools.py exists" in done.output
     assert [path.name for path in tmp_path.iterdir()] == ["starter_tools.py"]
+
+
+def test_the_commands_that_are_printed_can_be_pasted(tmp_path: Path) -> None:
+    folder = tmp_path / "my first one"
+    printed = CliRunner().invoke(main, ["init", str(folder)]).output
+    commands = [line.partition(": ")[2] for line in printed.splitlines() if " it with: " in line]
+    run, test = (shlex.split(command) for command in commands)
+    assert run[2] == str(folder / "pipeline.yaml")
+    assert test[3] == str(folder)

@@ -83,6 +83,13 @@ CASES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "no interval": ("top sound.yaml -i q=1 --interval nan", 2, ("--interval", "'nan' is not a finite number")),
     "no time": ("runs list . --slower-than inf", 2, ("--slower-than", "'inf' is not a finite number")),
     "no rate": ("serve --script hi --ids-a-second nan", 2, ("--ids-a-second", "'nan' is not a finite number")),
+    "a page and a document": ("trace run.jsonl --html t.html --json", 2, ("--json and --html exclude each other",)),
+    "a map without a page": ("trace run.jsonl --map sound.yaml", 2, ("--map is an option of --html",)),
+    "a node of a document": ("trace run.jsonl --json --node m", 2, ("--node chooses rows of the waterfall",)),
+    "a page and a document of a run": ("runs show . run.jsonl --html t.html --json", 2, ("exclude each other",)),
+    "a picture and a document": ("graph sound.yaml -o p.svg --json", 2, ("--json and --output exclude each other",)),
+    "actors here": ("batch sound.yaml -i run.jsonl -o out --actors 2", 2, ("--actors needs --ray",)),
+    "values without a record": ("gateway --engine http://127.0.0.1:1 --map demo/bytes --record-logprobs", 2, ("--record-logprobs needs --record",)),
     "no script": ("serve --script nowhere:script", 3, ("put nowhere.py there",)),
 }  # fmt: skip
 

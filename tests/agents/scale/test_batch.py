@@ -375,3 +375,10 @@ def test_no_place_for_a_run_is_refused_before_a_folder_is_made(tmp_path: Path) -
     with pytest.raises(ValueError, match="concurrency"):
         run_on_ray("p.yaml", rows(1), tmp_path / "out", concurrency=0)
     assert not (tmp_path / "out").exists()
+
+
+def test_engines_beside_a_function_that_makes_the_pipeline_are_refused(tmp_path: Path) -> None:
+    from codec_agents.scale.ray_data import run_on_ray
+
+    with pytest.raises(ValueError, match="with `make`, give them to its pipeline"):
+        run_on_ray("desk.yaml", [], tmp_path / "out", make=list, engines={"e": ["http://127.0.0.1:1"]})
