@@ -33,6 +33,10 @@ MOST_BYTES: Final = 128 * 1024 * 1024
 """Bytes of their bodies, prompts and conversations, of which the store may have evicted any."""
 AGE: Final = 600.0
 """Seconds for which a request is remembered: longer than clients go on retrying."""
+MOST_FAILURES: Final = 4096
+"""Keys and clients of which a failure is remembered, in about a megabyte: a busy server refuses many."""
+RETRIED: Final = frozenset({408, 409, 429})
+"""Statuses below 500 after which the clients of OpenAI and Anthropic send a request again."""
 
 
 class Sent(NamedTuple):
@@ -40,6 +44,7 @@ class Sent(NamedTuple):
 
     Fields:
         key: the same for a request and its repetitions.
+        client: the same for all requests of a client to one path.
         digest: of its body.
         size: of its body, in bytes.
         named: whether the client has given it an idempotency key.
@@ -47,6 +52,7 @@ class Sent(NamedTuple):
     """
 
     key: bytes
+    client: bytes
     digest: bytes
     size: int
     named: bool
@@ -57,8 +63,13 @@ class Sent(NamedTuple):
         """Return the request of a client with this body."""
         own, digest = hints.idempotency_key, hashlib.blake2b(body, digest_size=32).digest()
         named = b"key" + own.encode() if own else b"body" + digest
-        key = joined([tenant, path.encode(), named])
-        return cls(key, digest, len(body), bool(own), hints.retry_count > 0)
+        client = client_of(tenant, path)
+        return cls(joined([client, named]), client, digest, len(body), bool(own), hints.retry_count > 0)
+
+
+def client_of(tenant: bytes, path: str) -> bytes:
+    """Return what is the same for all requests of a client to one path."""
+    return joined([tenant, path.encode()])
 
 
 class _Request(NamedTuple):
@@ -85,8 +96,10 @@ class Repeats:
         self._known: OrderedDict[bytes, _Request] = OrderedDict()
         self._beginning: dict[bytes, anyio.Event] = {}
         """Set when the request with a key is known, or has failed."""
-        self._failed = float("-inf")
-        """When a request last failed before it was known: its retry is of none that is known."""
+        self._failed: OrderedDict[bytes, float] = OrderedDict()
+        """When a request with a key, or of a client, last failed before it was known; the oldest first."""
+        self._forgotten = float("-inf")
+        """When the last failure was that is no longer remembered, of whomever it was."""
 
     async def earlier(self, sent: Sent) -> Exchange | None:
         """Return the exchange of the same request, once it is over; None where there is none to repeat.
@@ -99,7 +112,7 @@ class Repeats:
         while (beginning := self._beginning.get(sent.key)) is not None:
             await beginning.wait()
         found = self._lately(sent.key)
-        if found is None or not (sent.named or (found.alone and self._clock() - self._failed > AGE)):
+        if found is None or not (sent.named or (found.alone and not self._has_failed(sent))):
             return None
         if found.digest != sent.digest:
             raise HttpError(
@@ -118,10 +131,8 @@ class Repeats:
         # Of equal samples the first one is waited for: a retry among several repeats none of them.
         waited_for = self._beginning.setdefault(sent.key, ready) is ready
         try:
-            yield
-        except BaseException:
-            self.failed()
-            raise
+            with self.noting(sent.key):
+                yield
         finally:
             if waited_for:
                 del self._beginning[sent.key]
@@ -139,9 +150,32 @@ class Repeats:
         while len(self._known) > MOST or self._bytes > self._most_bytes:
             self._forget(next(iter(self._known)))
 
-    def failed(self) -> None:
-        """Note that a request failed before it was known here."""
-        self._failed = self._clock()
+    @contextmanager
+    def noting(self, whose: bytes) -> Iterator[None]:
+        """Note when a request that is not known here fails such that a client sends it again.
+
+        Args:
+            whose: the request's key, or its client while there is no key.
+        """
+        try:
+            yield
+        # Of any other kind: the client has left, or gets status 500.
+        except BaseException as error:
+            if not isinstance(error, HttpError) or error.status in RETRIED or error.status >= 500:
+                self._note(whose)
+            raise
+
+    def _note(self, whose: bytes) -> None:
+        self._failed[whose] = self._clock()
+        self._failed.move_to_end(whose)
+        while len(self._failed) > MOST_FAILURES:
+            _, self._forgotten = self._failed.popitem(last=False)
+
+    def _has_failed(self, sent: Sent) -> bool:
+        """Return whether this may be the retry of a request that failed lately, before it was known."""
+        never = float("-inf")
+        failed = max(self._forgotten, *(self._failed.get(each, never) for each in (sent.key, sent.client)))
+        return self._clock() - failed <= AGE
 
     def _lately(self, key: bytes) -> _Request | None:
         found = self._known.get(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from codec_agents.server.answers import Answer, FrameAnswer
 from codec_agents.server.apis.families import require_dialect
 from codec_agents.server.apis.messages import read_count
 from codec_agents.server.apis.table import READERS, answer_to
-from codec_agents.server.app import CodecServer
+from codec_agents.server.app import CHATS, CodecServer
 from codec_agents.server.backends.backend import Backend, Job
 from codec_agents.server.backends.bridge import BridgeBackend
 from codec_agents.server.backends.chosen_dialect import require_families, with_dialect
@@ -33,12 +33,12 @@ from codec_agents.server.gateway.conversations import Conversations, Exchange
 from codec_agents.server.gateway.equivalence import joined
 from codec_agents.server.gateway.filters import filtered
 from codec_agents.server.gateway.metrics import render_counts
-from codec_agents.server.gateway.repeats import Repeats, Sent
+from codec_agents.server.gateway.repeats import Repeats, Sent, client_of
 from codec_agents.server.gateway.run_records import Capture, ConversationRecords, Speaker
 from codec_agents.server.gateway.store import MemoryStore, Store
 from codec_agents.server.gateway.tool_choice import require_choices, with_one_call
 from codec_agents.server.gateway.tracing import RequestSpan
-from codec_agents.server.http import JSON, HttpError, Receive, Request
+from codec_agents.server.http import JSON, Receive, Request
 from codec_agents.server.lanes import Lanes
 from codec_agents.server.settings import ServerSettings
 from codec_core.frames import CodecFrame
@@ -142,23 +142,24 @@ class Gateway(CodecServer):
     async def _with_body(
         self, exchange: Count, request: Request, receive: Receive, share: BodyShare
     ) -> Request:
-        try:
+        with self._noting(request):
             return await super()._with_body(exchange, request, receive, share)
-        except BaseException:
-            self._repeats.failed()
-            raise
 
-    def _require_room(self, running: int = 0) -> None:
-        try:
-            super()._require_room(running)
-        except HttpError:
-            self._repeats.failed()
-            raise
+    def _begun(self, request: Request) -> AbstractContextManager[BodyShare]:
+        with self._noting(request):
+            return super()._begun(request)
+
+    def _noting(self, request: Request) -> AbstractContextManager[None]:
+        """Note a failure before the request is read: a retry can be of none that is known then."""
+        if request.path not in CHATS:  # no other path has requests that are repeated
+            return nullcontext()
+        return self._repeats.noting(client_of(self._tenant(request), request.path))
 
     async def _converse(self, request: Request) -> tuple[Job, Answer]:
         read = partial(READERS[request.path], of_engines=True)
         # `begun_ids` makes a model call; what it cannot make is refused by `require_choices`, or there.
-        asked, model, options = await self._jobs.conversation(request, read, forces_calls=True)
+        with self._noting(request):
+            asked, model, options = await self._jobs.conversation(request, read, forces_calls=True)
         require_choices(asked, require_dialect(model.vocabulary), self._forms)
         asked = filtered(asked, self._filters)
         tenant = self._tenant(request)

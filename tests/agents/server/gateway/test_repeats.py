@@ -8,10 +8,12 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from codec_agents.exceptions import StoreError
 from codec_agents.server import ServerSettings
 from codec_agents.server.apis.request import Hints
 from codec_agents.server.gateway.conversations import Exchange
-from codec_agents.server.gateway.repeats import AGE, Repeats, Sent
+from codec_agents.server.gateway.repeats import AGE, MOST_FAILURES, Repeats, Sent
+from codec_agents.server.http import ClientGoneError, HttpError
 from tests.agents.server.gateway.test_gateway import USER, serving
 
 pytestmark = pytest.mark.asyncio
@@ -32,8 +34,14 @@ def exchange(*, partial: bool = False) -> Exchange:
     return cast("Exchange", made)
 
 
-def sent(body: bytes = b"{}", **hints: Any) -> Sent:
-    return Sent.of(b"t", "/", body, Hints(**hints))
+def sent(body: bytes = b"{}", *, tenant: bytes = b"t", **hints: Any) -> Sent:
+    return Sent.of(tenant, "/", body, Hints(**hints))
+
+
+def fail(repeats: Repeats, whose: bytes, error: BaseException) -> None:
+    """Let a request fail before it is known."""
+    with pytest.raises(type(error)), repeats.noting(whose):
+        raise error
 
 
 async def test_remembered_requests_are_bounded_by_their_bytes() -> None:
@@ -77,8 +85,51 @@ async def test_a_key_repeats_its_request_among_any_others() -> None:
     key = sent(idempotency_key="k")
     repeats.begun(key, first)
     repeats.begun(sent(), exchange())
-    repeats.failed()
+    fail(repeats, key.client, HttpError(503, "busy"))
     assert await repeats.earlier(key) is first
+
+
+@pytest.mark.parametrize(
+    ("error", "retried"),
+    [
+        (HttpError(400, "no JSON"), False),
+        (HttpError(404, "no such response"), False),
+        (HttpError(413, "too long"), False),
+        *((HttpError(status, "later"), True) for status in (408, 409, 429, 500, 503)),
+        (StoreError("no disk"), True),
+        (ClientGoneError(), True),
+    ],
+)
+async def test_failures_that_clients_retry_end_repetition_for_their_key_or_client_alone(
+    error: BaseException, retried: bool
+) -> None:
+    repeats, first = Repeats(), exchange()
+    retry, same_client = sent(retry_count=1), sent(b"[]", retry_count=1)
+    other = sent(tenant=b"u", retry_count=1)
+    for each in (retry, same_client, other):
+        repeats.begun(each, first)
+    for whose, concerned in [(retry.key, [retry]), (retry.client, [retry, same_client])]:
+        fail(repeats, whose, error)
+        for each in (retry, same_client, other):
+            kept = each not in concerned or not retried
+            assert (await repeats.earlier(each) is first) is kept
+
+
+async def test_failures_that_are_forgotten_count_for_all_clients() -> None:
+    """Otherwise a retry might get another's sample: that its request failed is no longer known."""
+    now, first = 0.0, exchange()
+    repeats = Repeats(lambda: now)
+    for number in range(MOST_FAILURES):
+        repeats._note(b"%d" % number)
+    now = 1.0
+    retry = sent(retry_count=1)
+    repeats.begun(retry, first)
+    assert await repeats.earlier(retry) is first
+    fail(repeats, b"one more", HttpError(503, "busy"))
+    assert len(repeats._failed) == MOST_FAILURES
+    assert await repeats.earlier(retry) is None
+    now = AGE + 0.5
+    assert await repeats.earlier(retry) is first
 
 
 async def test_what_repeats_a_request_waits_until_that_is_prepared() -> None:
@@ -107,3 +158,18 @@ async def test_a_retry_of_a_refused_request_is_a_sample_of_its_own() -> None:
         second = await gateway.ask(messages=[USER], headers=RETRY)
         assert (first.status_code, second.status_code) == (200, 200)
         assert len(gateway.gateway.store) == 2  # type: ignore[arg-type]
+
+
+async def test_what_is_refused_to_others_or_for_good_ends_no_repetition() -> None:
+    async with serving(settings=ServerSettings(max_streams=1)) as gateway:
+        first = await gateway.ask(messages=[USER])
+        assert (await gateway.ask(messages=[USER], nonsense=1)).status_code == 400
+        gateway.gateway.generating += 1
+        other = {"x-codec-tenant": "other"}
+        assert (await gateway.ask(messages=[USER], headers=other)).status_code == 503
+        counted = await gateway.client.post("/v1/messages/count_tokens", json={"messages": [USER]})
+        assert counted.status_code == 503
+        gateway.gateway.generating -= 1
+        second = await gateway.ask(messages=[USER], headers=RETRY)
+        assert first.json()["choices"] == second.json()["choices"]
+        assert len(gateway.gateway.store) == 1  # type: ignore[arg-type]
