@@ -6,8 +6,8 @@ tokenizer uses is refused by its place: references to groups, recursion, conditi
 matching, verbs, starts and borders of words.
 
 Two dialects differ where both spell the same: in Oniguruma's, which `tokenizer.json` is written in, `{1,3}+`
-repeats a repetition and `$` is the end of a line; elsewhere the first is possessive and the second the end of
-the text.
+and `{2}?` repeat a repetition and `$` is the end of a line; elsewhere the first is possessive, the second as
+`{2}` and the third the end of the text. `{1,3}?` and `{2,}?` are lazy in both.
 """
 
 from __future__ import annotations
@@ -91,10 +91,15 @@ class PatternParser:
     @property
     def portable(self) -> str:
         """Return the pattern as every dialect reads it."""
-        text = self._pattern
-        for start, stop, replacement in sorted(self.edits, reverse=True):
-            text = text[:start] + replacement + text[stop:]
-        return text
+        return self._edited(0, len(self._pattern))
+
+    def _edited(self, start: int, stop: int) -> str:
+        """Return a part of the pattern as every dialect reads it."""
+        text = self._pattern[:stop]
+        for edit in sorted(self.edits, reverse=True):
+            if start <= edit.start:
+                text = text[: edit.start] + edit.text + text[edit.stop :]
+        return text[start:]
 
     def _alternatives(self) -> Node:
         options = [self._sequence()]
@@ -124,7 +129,7 @@ class PatternParser:
             raise refusal(f"a repetition of {least} to {most}", self._place)
         kind = match["kind"]
         counted = match["sign"] is None
-        if self._dialect == "oniguruma" and counted and kind:
+        if self._dialect == "oniguruma" and counted and (kind == "+" or (kind and match["exact"])):
             return self._counted_twice(node, start, match)
         self._place = match.end()
         self._refuse_another()
@@ -134,20 +139,18 @@ class PatternParser:
         return repeat(node, least, most, names.get(kind, "greedy"))
 
     def _counted_twice(self, node: Node, start: int, match: re.Match[str]) -> Node:
-        """Read `x{1,3}+`, which in Oniguruma repeats what is repeated."""
-        if match["kind"] == "?":
-            raise refusal("a lazy repetition with bounds has another meaning in Oniguruma", self._place)
+        """Read `x{1,3}+` or `x{2}?`, which in Oniguruma repeat what is repeated."""
         least, most = _bounds(match)
-        stop = match.end()
-        if any(start <= edit.start < stop for edit in self.edits):
-            raise refusal("repetitions that are read differently by every engine, in each other", start)
+        sign, stop = match["kind"], match.end()
         self._place = stop
         self._refuse_another()
-        if isinstance(node, Chars) and least == 1:  # groups of one to three in a row are a run
+        if isinstance(node, Chars) and least == 1 and sign == "+":  # of one to three in a row: a run
             self.edits.append(Edit(match.start(), stop, "+"))
             return Repeat(node, 1, None)
-        self.edits.append(Edit(start, stop, f"(?:{self._pattern[start : stop - 1]})+"))
-        return repeat(repeat(node, least, most), 1, None)
+        # With the edits inside, which the new one takes the place of.
+        edit = Edit(start, stop, f"(?:{self._edited(start, stop - 1)}){sign}")
+        self.edits = [each for each in self.edits if each.start < start] + [edit]
+        return repeat(repeat(node, least, most), *_SIGNS[sign])
 
     def _refuse_another(self) -> None:
         if _QUANTIFIER.match(self._pattern, self._place):

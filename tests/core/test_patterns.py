@@ -11,7 +11,7 @@ from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.maps import TokenizerMap
 from codec_core.pretokenizer import ops_of_pattern, pretokenizer_of, stage_of_pattern
 from codec_core.pretokenizer.pattern_code import PatternCode
-from codec_core.pretokenizer.pattern_parser import parse_pattern
+from codec_core.pretokenizer.pattern_parser import parse_pattern, portable_pattern
 from codec_core.pretokenizer.pattern_search import PatternSearch
 from codec_core.pretokenizer.patterns import SearchStage, pattern_stage
 from codec_core.pretokenizer_program import (
@@ -378,3 +378,36 @@ def test_a_search_keeps_no_more_places_than_its_limit():
     assert not list(search.spans("".join(Random(1).choices("ab", k=120))))
     kept = search._steps.items()
     assert 50 < sum(len(places) + len(step.places) for (places, _), step in kept) <= 500
+
+
+COUNTED = ("{2}", "{1,3}", "{2,}", "{0,2}")
+
+
+def random_counted(random: Random, depth: int = 2) -> str:
+    """Return a pattern with repetitions that have bounds, in groups and beside one another."""
+    parts = []
+    for _ in range(random.randint(1, 2)):
+        atom = random.choice(["a", "b", "[ab]", "(?:a$)", r"(?:\n|a$)"])
+        if depth and random.random() < 0.5:
+            atom = f"(?:{random_counted(random, depth - 1)})"
+        parts.append(
+            atom + random.choice(["", "?", *(each + kind for each in COUNTED for kind in ("", "?", "+"))])
+        )
+    return "".join(parts) if random.random() < 0.7 else "|".join(parts)
+
+
+@pytest.mark.parametrize("count", [pytest.param(12), pytest.param(400, marks=pytest.mark.slow)])
+def test_counted_repetitions_of_oniguruma_are_cut_as_there(count):
+    """Lazy with bounds, repeated again by `+` or by `?`, and any of these inside one another."""
+    random, read = Random(7), 0
+    named = [r"a{1,3}?", r"a{2,}?b", r"(?:ab){1,2}?c|.", r"a{2}?b", r"(?:a$){1,3}+", r"(?:a{1,3}+b){2}?c|."]
+    for pattern in [*named, *(f"{random_counted(random)}c|." for _ in range(count))]:
+        try:
+            cut = pattern_stage(portable_pattern(pattern, "oniguruma")).cut
+        except TokenizerMapValidationError:  # refused: what may be empty is repeated without a bound
+            assert pattern not in named
+            continue
+        read += 1
+        for text in ["".join(random.choices("aaabbc\n", k=random.randrange(9))) for _ in range(20)]:
+            assert cut(text) == reference_pieces(pattern, text), (pattern, text)
+    assert read > count / 2
