@@ -34,7 +34,8 @@ class ResponseMarks:
     Fields:
         thinking: what opens and closes reasoning.
         calls: how calls are marked, and read.
-        unread: the fields of reasoning where none gives such marks, and `tool_calls` where it does not.
+        unread: the fields of reasoning where none gives such marks, and `tool_calls` where it does not, or
+            where several strings open or close what a dialect reads with one.
     """
 
     thinking: tuple[str, str] | None = None
@@ -81,13 +82,15 @@ def differences(dialect: Dialect, marks: ResponseMarks) -> Iterator[str]:
 
 def _pair(field: Any) -> tuple[str, str] | None:
     starts, ends = _literals(field, "open"), _literals(field, "close")
-    return (starts[0].strip(), ends[0].strip()) if starts and ends else None
+    # A dialect has one pair: of several strings, those left out would be read as the answer.
+    return (starts[0].strip(), ends[0].strip()) if len(starts) == len(ends) == 1 else None
 
 
 def _call_form(field: Any) -> CallForm | None:
     starts, ends = _literals(field, "open") or _beginning(field), _literals(field, "close")
     grammar = _grammar(field)
-    if not starts or grammar is None:
+    # Where the marks are text, a dialect has one end: at a second one, a call would not end.
+    if not starts or len(ends) > 1 or grammar is None:
         return None
     # The marks are looked for as control tokens, and as text where they are none. A text without an end
     # would take the rest of any answer that names it: it must be what the answer begins with.

@@ -294,6 +294,24 @@ def test_the_first_readable_field_marks_reasoning(
     assert response_marks({"response_template": {"fields": fields}}) == ResponseMarks(thinking, None, unread)
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "unread"),
+    [
+        ("thinking", {"open": ["<a>"], "close": ["</a>"]}, ()),
+        ("thinking", {"open": "<a>", "close": ["</a>", "<b>"]}, ("thinking",)),
+        ("thinking", {"open": ["<a>", "<b>"], "close": "</a>"}, ("thinking",)),
+        ("tool_calls", {"open": ["<a>", "<b>"], "close": "</a>", "content": "json"}, ()),
+        ("tool_calls", {"open": "<a>", "close": ["</a>", "<b>"], "content": "json"}, ("tool_calls",)),
+    ],
+)
+def test_marks_of_which_a_dialect_has_one_are_not_read_by_the_first_of_several(
+    name: str, field: dict[str, Any], unread: tuple[str, ...]
+) -> None:
+    marks = response_marks({"response_template": {"fields": {name: field}}})
+    assert marks is not None
+    assert marks.unread == unread
+
+
 @pytest.mark.parametrize("response", [[], {"fields": 1}, {"version": 9, "fields": {}}])
 def test_malformed_response_templates_are_refused(response: Any) -> None:
     with pytest.raises(DialectError, match="response_template"):
