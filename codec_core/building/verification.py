@@ -130,6 +130,8 @@ class _Probe:
         if has_added:
             # Each stretch between added tokens is normalized alone, and may get or lose a space of its own.
             return _bare(expected) == _bare(back)
+        # Encoding puts a space before the text for every map with a prefix, and decoding takes that of U+2581
+        # off again. Byte-level maps keep it, as their decoders do; only "always" has an effect there.
         if not self._marked and self._map.metaspace_prefix == "always" and expected[:1] not in ("", " "):
             expected = " " + expected
         # Before a text with a space none is put, and decoding removes one all the same: the text's own.

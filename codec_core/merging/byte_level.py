@@ -121,11 +121,16 @@ class ByteLevelMerger:
         # Where the ids rise with the list, they are the engine's ranks, and its answer needs no translation.
         vocabulary, size = self._vocabulary, self._vocabulary.size
         in_order = self._list.places.in_id_order
+        # A token that several merges make has the rank of the first one. In order that is its id each time;
+        # of places, the last one would replace the first in `ranks`.
         order = self._list.result_ids if in_order else list(dict.fromkeys(self._list.result_ids))
         ids = order if in_order else range(len(order))
         spell = vocabulary.token_bytes
         ranks = {spell(token_id): rank for rank, token_id in zip(ids, order, strict=True)}
-        stand_ins = range(size, size + 256)  # the engine needs a rank for each byte; these are dropped again
+        # The engine needs a rank for each byte. In order it is the byte's id, and stand-ins are those of
+        # bytes without a token, which `_without` drops. Elsewhere an id could be the place of a merge, so
+        # every byte has a stand-in, and `real` has the id for it.
+        stand_ins = range(size, size + 256)
         for byte, token_id in enumerate(self._base):
             rank = token_id if in_order and token_id is not None else stand_ins[byte]
             ranks[bytes((byte,))] = rank

@@ -41,6 +41,8 @@ class AlternationStage:
         self._longest_trailing = max(map(len, trailing), default=0)
         cased = any(isinstance(op, programs.LettersCased) for op in ops)
         self._is_simple = self._total and not cased
+        # Marks count as letters: those operations take both in one run, and a letter behind it may decide
+        # where it is divided.
         self._cased = re.compile(f"[{class_of('L')}{class_of('M')}]").match if cased else None
 
     def reach(self, rest: str) -> str:  # noqa: ARG002 - nothing of a rest is certain to be one piece

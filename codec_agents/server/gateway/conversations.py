@@ -335,6 +335,7 @@ class Exchange:
             self.capture.frames.append((self._conversations.records.now(), frame.ids, frame.values))
             self.capture.cached = cached
         if frame.done:
+            # Not every engine gives a reason. The client is told "stop", so the turn is stored as whole.
             reason = frame.finish_reason or "stop"
             self._store(reason, partial=reason in BROKEN)
 
