@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from codec_agents.engines.sglang import SglangEngine
-from codec_agents.engines.stock.adapters import adapter_of
+from codec_agents.engines.stock.adapters import meaning_of
 from codec_agents.exceptions import EngineStatusError
 
 LISTED: dict[str, Any] = {
@@ -25,17 +25,65 @@ async def read(engine: SglangEngine, request: Any) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("model", "adapter"),
+    ("model", "meaning"),
     [
-        ("s3://models/qwen", None),
-        ("s3://models/qwen:sql", "sql"),
-        ("sql", "sql"),
-        ("qwen:sql", "sql"),
-        ("any name", None),
+        ("s3://models/qwen", (None, True)),
+        ("s3://models/qwen:sql", ("sql", True)),
+        ("s3://models/qwen:later", ("later", True)),  # refused by the server until it is loaded
+        ("sql", ("sql", True)),
+        ("qwen:sql", ("sql", True)),
+        ("any name", (None, False)),
+        ("qwen2.5:7b", (None, False)),
+        ("s3://models/llama", (None, False)),
     ],
 )
-def test_a_name_stands_for_the_adapter_that_the_server_takes_it_for(model: str, adapter: str | None) -> None:
-    assert adapter_of(LISTED, model) == adapter
+def test_a_name_stands_for_the_adapter_that_the_server_takes_it_for(
+    model: str, meaning: tuple[str | None, bool]
+) -> None:
+    assert meaning_of(LISTED, model) == meaning
+
+
+def listing(document: object, status: int = 200) -> Any:
+    return lambda _: (status, {"content-type": "application/json"}, [json.dumps(document).encode()])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("status", "document"), [(401, {}), (404, {}), (200, []), (200, {"data": []}), (200, {"data": [1]})]
+)
+async def test_without_a_list_the_name_tells_until_there_is_one(
+    words: Any, ask: Any, stock: Any, status: int, document: object
+) -> None:
+    routes = {
+        "/v1/models": listing(document, status),
+        "/generate": stock.sglang_generate([21, 22, 23, 24, 25]),
+    }
+    named = ["qwen:sql", "s3://models/qwen", "s3://models/qwen:sql", "sql"]
+    async with stock.StockServer(routes) as server:
+        engine = SglangEngine(server.url, api="generate", handshake=False)
+        for model in named:
+            await read(engine, ask(words, model=model))
+        server.routes["/v1/models"] = listing(LISTED)
+        await read(engine, ask(words, model="sql"))
+        await engine.aclose()
+    assert [body.get("lora_path") for _, _, body in server.seen if body] == ["sql", None, "sql", None, "sql"]
+
+
+@pytest.mark.anyio
+async def test_an_adapter_that_is_loaded_later_answers_from_then_on(words: Any, ask: Any, stock: Any) -> None:
+    routes = {
+        "/v1/models": listing({"data": LISTED["data"][:1]}),
+        "/generate": stock.sglang_generate([21, 22, 23, 24, 25]),
+    }
+    async with stock.StockServer(routes) as server:
+        engine = SglangEngine(server.url, api="generate", handshake=False)
+        await read(engine, ask(words, model="sql"))
+        server.routes["/v1/models"] = listing(LISTED)
+        for _ in range(2):
+            await read(engine, ask(words, model="sql"))
+        await engine.aclose()
+    assert [body.get("lora_path") for _, _, body in server.seen if body] == [None, "sql", "sql"]
+    assert server.paths().count("/v1/models") == 2
 
 
 @pytest.mark.anyio
