@@ -41,6 +41,7 @@ from codec_agents.engines.prompt_body import check_prompt
 from codec_agents.engines.request_body import CODEC, VLLM_COMPLETIONS, forms_in
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.stock.engine import no_events, parser_of_events
+from codec_agents.engines.stock.event_parser import IdsMissingError
 from codec_agents.engines.stock.handshake import HandshakeMode, ask, probe_ids
 from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_request
 from codec_agents.engines.vllm import VllmEngine
@@ -164,22 +165,30 @@ class AutoEngine:
             except EngineStreamError as error:
                 if error.transient:  # a lost connection does not tell what the server is
                     raise
-                return await self._ask_who(request)
+                return await self._ask_who(request, error)
             if frames.stats.format != "sse":
                 return "codec"
         # Events that hold ids, from a server that is neither of the others: vLLM, or one with its API.
         return await self._who(request) or "vllm"
 
-    async def _ask_who(self, request: GenerationRequest) -> str:
+    async def _ask_who(self, request: GenerationRequest, failure: EngineStreamError) -> str:
+        """Return the kind of a server whose answer to the probe failed.
+
+        Raises:
+            EngineStreamError: its API is unknown. Where it gave text alone, the error says so.
+        """
         found = await self._who(request)
-        if found is None:
-            raise EngineStreamError(
-                self.name,
-                "the server returns text without token ids, and its API is unknown; to use it as a text "
-                "boundary, declare it as kind openai",
-                transient=False,
-            )
-        return found
+        if found is not None:
+            return found
+        # Any other failure is the server's fault with ids: it would be hidden by a name for text servers.
+        if not isinstance(failure, IdsMissingError):
+            raise failure
+        raise EngineStreamError(
+            self.name,
+            "the server returns text without token ids, and its API is unknown; to use it as a text "
+            "boundary, declare it as kind openai",
+            transient=False,
+        )
 
     async def _who(self, request: GenerationRequest) -> str | None:
         for path, kind in KNOWN_BY:

@@ -500,6 +500,16 @@ async def test_auto_refuses_to_become_a_text_boundary_by_itself(words, ask, stoc
             await read(AutoEngine(server.url), ask(words))
 
 
+async def test_auto_tells_what_is_wrong_with_ids_of_an_unknown_server(words, ask, stock):
+    def strange(_):
+        said = {"index": 0, "text": "x", "token_ids": [9_999_999], "finish_reason": None}
+        return 200, stock.SSE, [stock.event({"choices": [said]}), stock.DONE]
+
+    async with engine_server(stock, completions=strange) as server:
+        with pytest.raises(EngineStreamError, match="the id 9999999 is not in the map"):
+            await read(AutoEngine(server.url), ask(words))
+
+
 async def test_auto_finds_a_codec_server(words, ask):
     from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 
