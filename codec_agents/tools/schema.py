@@ -34,7 +34,7 @@ class CallSignature:
         self.is_method = False
         # The object itself may be marked as one (`inspect.markcoroutinefunction`), or its `__call__` be one.
         self.is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(function)
-        docstring = inspect.getdoc(target) or inspect.getdoc(_unwrapped(function)) or ""
+        docstring = _docstring(target) or inspect.getdoc(_unwrapped(function)) or ""
         # The library is imported with the first tool: a pipeline without tools never needs it.
         from codec_agents.tools.docstrings import documented
 
@@ -140,6 +140,13 @@ def _target(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _docstring(target: Callable[..., Any]) -> str | None:
+    """Return the docstring of a function, or the one that a method inherits."""
+    found = inspect.getdoc(target)
+    # A `__call__` without one inherits Python's own, of `object`; the class tells what its objects do.
+    return None if found == inspect.getdoc(object.__call__) else found
+
+
 def _name(function: Callable[..., Any]) -> str:
     function = _unwrapped(function)
     name = getattr(function, "__name__", None) or type(function).__name__
@@ -180,21 +187,31 @@ def _annotation(parameter: inspect.Parameter, annotation: Any) -> Any:
 
 
 def _field(parameter: inspect.Parameter, annotation: Any, documented: str | None) -> FieldInfo:
-    """Return the name, description and plain default of an argument; they win over the annotation's."""
-    extras = getattr(annotation, "__metadata__", ())
-    told = [extra for extra in extras if isinstance(extra, str)]
+    """Return the name, description and plain default of an argument; they win over the annotation's.
+
+    The description is the last one in the annotation, a text or a `Field`, or else the docstring's.
+    """
+    # The last is nearest to the parameter: an alias of `Annotated` has its parts before those around it, and
+    # `_annotation` puts a `Field` that is the default behind all of them.
+    told = [text for extra in getattr(annotation, "__metadata__", ()) if (text := _description(extra))]
     # All three: an alias of the parameter's own `Field` would be the name that the model is offered.
     options: dict[str, Any] = dict.fromkeys(
         ("alias", "validation_alias", "serialization_alias"), parameter.name
     )
-    description = told[0] if told else documented  # beside the type it is of this parameter for certain
-    described = any(isinstance(extra, FieldInfo) and extra.description for extra in extras)
-    if description is not None and not described:
+    description = told[-1] if told else documented  # beside the type it is of this parameter for certain
+    if description is not None:
         options["description"] = description
     if parameter.default is not inspect.Parameter.empty and not isinstance(parameter.default, FieldInfo):
         options["default"] = parameter.default
     field: FieldInfo = Field(**options)
     return field
+
+
+def _description(extra: Any) -> str | None:
+    """Return the description that a part of an annotation gives."""
+    if isinstance(extra, FieldInfo):
+        return extra.description
+    return extra if isinstance(extra, str) else None
 
 
 def _without_titles(schema: Any) -> Any:

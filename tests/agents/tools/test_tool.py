@@ -121,6 +121,55 @@ def test_a_field_as_default_keeps_name_description_default_and_limits() -> None:
         made.validate({"needed": "n", "plain": 0})
 
 
+Town = Annotated[str, Field(description="a town")]
+
+
+def with_aliases(
+    start: Annotated[Town, "where from"],
+    end: Annotated[str, "where to", Field(description="and where to stop")],
+    over: Town,
+    late: Annotated[Town, "not this text"] = Field(description="where to turn"),  # noqa: B008
+) -> None:
+    """Go.
+
+    Args:
+        over: not this text, the alias's
+    """
+
+
+def test_the_last_description_of_an_annotation_is_told() -> None:
+    properties = make_tool(with_aliases).parameters["properties"]
+    assert {name: each["description"] for name, each in properties.items()} == {
+        "start": "where from",
+        "end": "and where to stop",
+        "over": "a town",
+        "late": "where to turn",
+    }
+
+
+class Fares:
+    """Look up a fare."""
+
+    def __call__(self, city: str) -> str:
+        return city
+
+
+class Described(Fares):
+    def __call__(self, city: str) -> str:
+        """Look up one fare."""
+        return city
+
+
+class Inherits(Described):
+    def __call__(self, city: str) -> str:
+        return city
+
+
+def test_an_object_whose_call_has_no_docstring_is_described_by_its_class() -> None:
+    told = [make_tool(each).description for each in (Fares(), Described(), Inherits())]
+    assert told == ["Look up a fare.", "Look up one fare.", "Look up one fare."]
+
+
 def google(city: str, days: int = 1) -> None:
     """Say it.
 
