@@ -14,7 +14,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import WAITING
-from codec_agents.records.files import write_private
+from codec_agents.records.files import write_whole
 
 if TYPE_CHECKING:
     from codec_agents.exceptions import ApprovalRequiredError
@@ -81,8 +81,9 @@ def suspend(waiting: ApprovalRequiredError[Pause], file: Path, pause: Path, *, a
     Raises:
         SystemExit: Always.
     """
-    # Private: it holds the prompts and results of the run.
-    write_private(pause, waiting.pause.to_json().encode())
+    # Private: it holds the prompts and results of the run. Whole: the file may be the pause that was resumed,
+    # and a disk that is full loses neither.
+    write_whole(pause, waiting.pause.to_json().encode(), private=True)
     calls = [{"node": c.node, "name": c.name, "arguments": c.arguments} for c in waiting.pending]
     if as_json:
         document = {"waiting": {"pause": str(pause), "pending": calls}, "exit_code": WAITING}

@@ -163,13 +163,18 @@ def replacing(path: str | Path, *, private: bool = False) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
+    # A link stays, and the file that it names is replaced: as writing to the link would change it.
+    real = Path(os.path.realpath(path))
     # In the same folder, because a file cannot be renamed onto another disk; by the process, for two of them.
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = real.with_name(f".{real.name}.{os.getpid()}")
     try:
         if private:
-            write_private(part, b"")  # opening it to write keeps its mode
+            # Opening it to write keeps its mode; one that an ended process left may be readable by others.
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, PRIVATE)
+            with os.fdopen(descriptor, "wb"):
+                _make_private(descriptor)
         yield part
-        part.replace(path)
+        part.replace(real)
     except OSError as error:
         if error.errno is None:  # Arrow raises such errors: their message is all that they have
             raise
@@ -191,17 +196,3 @@ def write_whole(path: str | Path, content: bytes, *, private: bool = False) -> N
     """
     with replacing(path, private=private) as part:
         part.write_bytes(content)
-
-
-def write_private(path: str | Path, content: bytes) -> None:
-    """Write a file that only its owner can read.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    # Emptied at once: nothing locks or reads such a file, as it does a record.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, PRIVATE)
-    with os.fdopen(descriptor, "wb") as file:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            _make_private(descriptor)
-        file.write(content)

@@ -279,6 +279,6 @@ def _finish_trace(trace: Path, record: Path, *, keep: bool, failed: bool) -> Non
                     record.unlink()
     # Without --record the run was recorded into the trace itself.
     elif not trace.exists() or not trace.samefile(record):
-        from codec_agents.records.files import write_private
+        from codec_agents.records.files import write_whole
 
-        write_private(trace, record.read_bytes())
+        write_whole(trace, record.read_bytes(), private=True)

@@ -10,11 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from codec_agents.cli import exits, main
+from codec_agents.cli.approval import suspend
 from tests.agents.cli.test_mistakes import SOUND
 
 resource = pytest.importorskip("resource", reason="limits of a process are POSIX")
@@ -82,6 +85,15 @@ def test_a_map_stays_as_it_was(folder: Path) -> None:
     assert "cannot use m.json: File too large; free some space" in said(call(*build, size=100))
     assert (folder / "m.json").read_text() == "before"
     assert names(folder) == ["all.tiktoken", "m.json", "sound.yaml"]
+
+
+def test_a_pause_that_was_resumed_stays_where_the_next_one_has_no_room(folder: Path) -> None:
+    (folder / "p.json").write_text("before")
+    waiting: Any = SimpleNamespace(pause=SimpleNamespace(to_json=lambda: "x" * 200), pending=[])
+    with room_for(100), pytest.raises(OSError, match="File too large"):
+        suspend(waiting, Path("sound.yaml"), Path("p.json"), as_json=True)
+    assert (folder / "p.json").read_text() == "before"
+    assert names(folder) == ["all.tiktoken", "p.json", "sound.yaml"]
 
 
 def test_init_names_the_file(folder: Path) -> None:

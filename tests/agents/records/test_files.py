@@ -12,7 +12,7 @@ import pytest
 
 from codec_agents.exceptions import RecordError
 from codec_agents.records import writer
-from codec_agents.records.files import replacing
+from codec_agents.records.files import replacing, write_whole
 from codec_agents.records.reader import read_record
 from tests.agents.recorded_runs import desk
 
@@ -116,6 +116,15 @@ def test_a_file_is_replaced_when_all_of_it_is_written(tmp_path: Path) -> None:
     with replacing(path, private=True) as part, part.open("w") as file:
         file.write("after")
     assert (path.read_text(), mode(path)) == ("after", 0o600)
+
+
+def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    file, link = tmp_path / "kept" / "out.csv", tmp_path / "out.csv"
+    file.write_text("before")
+    link.symlink_to(file)
+    write_whole(link, b"after", private=True)
+    assert (link.is_symlink(), file.read_text(), mode(file)) == (True, "after", 0o600)
 
 
 def test_a_device_is_written_to_and_not_replaced() -> None:
