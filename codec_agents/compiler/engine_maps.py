@@ -59,7 +59,7 @@ def _loaded(told: ToldMap, cache: DiskMapCache) -> EngineMap | str:
         return f"{found}; {FILES}, or fetch it with `codec-agents maps get`"
     found = f"no map is named, and the engine's files, {told.model!r}, are not on this machine"
     # `./model` has the form of a name of the hub.
-    if told.model is not None and re.match(HUB_PATTERN, told.model) and told.model[0] != ".":
+    if told.model is not None and re.fullmatch(HUB_PATTERN, told.model) and told.model[0] != ".":
         build = f"codec-agents maps build hf:{told.model}"
         return f"{found}; add `map: hf:{told.model}`, or build it once with `{build}`"
     return f"{found}; {FILES}"

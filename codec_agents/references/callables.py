@@ -19,12 +19,12 @@ from typing import Any
 
 from codec_agents.exceptions import ReferenceRefusedError
 
-_REFERENCE = re.compile(r"^(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z]\w*(\.[A-Za-z]\w*)*)$")
+_REFERENCE = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z]\w*(\.[A-Za-z]\w*)*)")
 
 
 def is_reference(text: str) -> bool:
     """Return whether a text has the form `module:name`, with no private names on the right."""
-    return _REFERENCE.match(text) is not None
+    return _REFERENCE.fullmatch(text) is not None
 
 
 class Importer:
@@ -67,7 +67,7 @@ class Importer:
 
     def _allowed_module(self, reference: str) -> tuple[str, bool]:
         """Return the module's name, and whether it lies beside the file."""
-        match = _REFERENCE.match(reference)
+        match = _REFERENCE.fullmatch(reference)
         if match is None:
             raise ReferenceRefusedError(reference, "not a reference", "write `module:name`")
         module = match["module"]

@@ -309,7 +309,7 @@ class _Construction:
             return None
         try:
             # A tag that is written out, as in `!!bool yes`, does not say that its text has the form.
-            if node.tag in _FORMS and not _FORMS[node.tag][0].match(node.value):
+            if node.tag in _FORMS and not _FORMS[node.tag][0].fullmatch(node.value):
                 raise ValueError(node.value)
             value = _SCALARS[node.tag](node.value)
         # The same, or half of a surrogate pair.

@@ -114,3 +114,4 @@ def test_reference_of_an_object():
     assert reference_of(object()) is None
     assert is_reference("a.b:C.d")
     assert not is_reference("a:b:c")
+    assert not is_reference("a:b\n")

@@ -87,6 +87,7 @@ def test_a_field_has_its_own_line_wherever_it_is_merged(lines):
         "a: !!python/object:os.system {}",
         "a: !!binary aGk=",
         "a: !!bool yes",
+        'a: !!int "1\\n"',
         "a: !!float nan",
         "a: !!null word",
         "? [1]\n: 2",
