@@ -11,7 +11,7 @@ import re
 import traceback
 from base64 import b64encode
 from collections.abc import Awaitable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from codec_agents.exceptions import EngineError
@@ -49,15 +49,14 @@ class SecretTexts:
     def seal(self, error: Failure) -> Failure:
         """Return an error that is fit to leave the engine.
 
-        Its message and its other texts lose every secret. Exceptions of client libraries behind it are
-        dropped, because they hold requests with their headers. The frames below are dropped for the same
-        reason: tools that print local variables would print the headers. Raise the result outside of any
-        `except` block, or Python chains what is being handled.
+        Its message, its notes and its other texts lose every secret. Exceptions of client libraries behind
+        it are dropped, because they hold requests with their headers. The frames below are dropped for the
+        same reason: tools that print local variables would print the headers. Raise the result outside of
+        any `except` block, or Python chains what is being handled.
         """
-        error.args = tuple(self.hide(arg) if isinstance(arg, str) else arg for arg in error.args)
-        for name, value in vars(error).items():
-            if isinstance(value, str):
-                setattr(error, name, self.hide(value))
+        error.args = self._hidden(error.args)
+        for name, value in vars(error).items():  # `add_note` keeps a list among them
+            setattr(error, name, self._hidden(value))
         error.__cause__ = self._sealed_cause(error.__cause__)
         error.__context__ = None
         return error.with_traceback(None)
@@ -76,6 +75,14 @@ class SecretTexts:
             raise leaving  # outside of the handler: nothing is chained to it
         finally:
             del leaving  # the frame is part of the error's traceback: keeping it would close a circle
+
+    def _hidden(self, value: Any) -> Any:
+        """Return a value with the secrets hidden in its texts, and in those of lists and tuples."""
+        if isinstance(value, str):
+            return self.hide(value)
+        if type(value) in (list, tuple):  # not named tuples, which take their fields one by one
+            return type(value)(map(self._hidden, value))
+        return value
 
     def _sealed_cause(self, cause: BaseException | None) -> BaseException | None:
         """Return the protocol fault that caused an error, if it repeats nothing; None for any other."""

@@ -26,7 +26,7 @@ from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.told_map import told_map
 from codec_agents.engines.vllm import VllmEngine
-from codec_agents.exceptions import CodecAgentsError
+from codec_agents.exceptions import CodecAgentsError, EngineError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
@@ -193,6 +193,15 @@ async def outputs(engine: Any, request: Any) -> str:
 def test_each_line_of_a_secret_is_hidden() -> None:
     secrets = SecretTexts(["Bearer tok-123456\n", "-- KEY\nMIIEvQIBADAN\n"])
     assert secrets.hide("tok-123456 MIIEvQIBADAN") == "[secret] [secret]"
+
+
+def test_a_sealed_error_repeats_no_secret_in_notes_and_lists() -> None:
+    error = EngineError("e", "failed with sk-KEY-0123456789")
+    error.add_note("asked with sk-KEY-0123456789")
+    error.tried = ["http://x/sk-KEY-0123456789"]  # type: ignore[attr-defined]
+    sealed = SecretTexts(["sk-KEY-0123456789"]).seal(error)
+    assert sealed.__notes__ == ["asked with [secret]"]
+    assert SECRETS["key"] not in texts_of(sealed)
 
 
 async def test_the_line_feed_behind_a_key_that_was_read_from_a_file_is_left_out() -> None:
