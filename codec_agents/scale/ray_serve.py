@@ -23,7 +23,8 @@ WITHIN = 30.0
 """Seconds in which the dashboard has to answer."""
 
 WILDCARDS = ("0.0.0.0", "::", "", None)  # noqa: S104 - compared, not listened at
-"""Addresses of proxies that listen at every address of their machine."""
+"""Addresses of proxies that listen at every address of their machine. None, which is not stated: in what the
+dashboard answers with (`HTTPOptionsSchema`), the default is 0.0.0.0."""
 
 
 class _Proxy(msgspec.Struct):
@@ -39,6 +40,8 @@ class _Application(msgspec.Struct):
 class _HttpOptions(msgspec.Struct):
     host: str | None = None
     port: int = 8000
+    ssl_keyfile: str | None = None
+    ssl_certfile: str | None = None
 
 
 class _Details(msgspec.Struct):
@@ -88,12 +91,15 @@ def _urls_of(url: str) -> list[str]:
         )
     options = found.http_options or _HttpOptions()
     healthy = sorted(proxy.node_ip for proxy in found.proxies.values() if proxy.status == "HEALTHY")
-    # Proxies that listen at one address of their machine are not reached by the address of a node.
+    # Proxies that listen at one address of their machine are not reached by the address of a node. That of
+    # `serve.start` is 127.0.0.1 by default, which leads to a proxy on the caller's machine, or to none.
     hosts = healthy if options.host in WILDCARDS else [str(options.host)]
     if not healthy:
         raise BatchError(f"Ray Serve at {url} has no proxy that is healthy; see `serve status`")
     prefix = application.route_prefix.rstrip("/")
-    return [f"http://{f'[{host}]' if ':' in host else host}:{options.port}{prefix}" for host in hosts]
+    # As Serve's proxies do: TLS needs both files.
+    scheme = "https" if options.ssl_keyfile and options.ssl_certfile else "http"
+    return [f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.port}{prefix}" for host in hosts]
 
 
 def _asked(url: str) -> tuple[str, _Details]:

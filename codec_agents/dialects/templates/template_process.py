@@ -48,15 +48,21 @@ def template_of(config: Mapping[str, Any]) -> str:
     """Return the chat template of a `tokenizer_config.json`, the one for tools where there are several.
 
     Raises:
-        DialectError: there is none.
+        DialectError: there is none, or it is longer than `MAX_TEMPLATE`.
     """
     template = config.get("chat_template")
     if isinstance(template, list):
         entries = [entry for entry in template if isinstance(entry, Mapping)]
         named = {str(entry.get("name")): entry.get("template") for entry in entries}
+        # A dialect writes all chats in one form, those with tools included, so one template has to tell it.
         template = named.get("tool_use") or named.get("default")
-    if not isinstance(template, str) or len(template) > MAX_TEMPLATE:
+    if not isinstance(template, str):
         raise DialectError("tokenizer_config.json has no chat template that can be read; name the dialect")
+    if len(template) > MAX_TEMPLATE:
+        raise DialectError(
+            f"the chat template of tokenizer_config.json has {len(template):,} characters, more than the "
+            f"{MAX_TEMPLATE:,} that are read; name the dialect"
+        )
     return template
 
 

@@ -57,6 +57,8 @@ def test_an_application_has_a_url_for_each_healthy_proxy(monkeypatch: pytest.Mon
     here = {**DETAILS, "http_options": {"host": "127.0.0.1", "port": 8100}}
     answering(monkeypatch, here)
     assert resolved(["serve+http://head:8265/llm"]) == ["http://127.0.0.1:8100/llm"]
+    here["http_options"] |= {"ssl_keyfile": "k.pem", "ssl_certfile": "c.pem"}
+    assert resolved(["serve+http://head:8265/llm"]) == ["https://127.0.0.1:8100/llm"]
 
 
 def test_the_rows_of_a_batch_are_divided_among_the_proxies(

@@ -159,6 +159,8 @@ def test_processes_end_with_their_context() -> None:
 def test_no_template_is_refused() -> None:
     with pytest.raises(DialectError, match="no chat template"):
         TemplateProcess({})
+    with pytest.raises(DialectError, match="has 500,001 characters, more than the 500,000 that are read"):
+        TemplateProcess({"chat_template": "x" * 500_001})
 
 
 def test_templates_without_a_usable_name_are_passed_over() -> None:
