@@ -35,7 +35,7 @@ def require_engine(found: object) -> None:
     """Check that an object can be an engine.
 
     Raises:
-        TypeError: it has no `stream` method, or no name.
+        TypeError: it has no method `stream` or `aclose`, or no text as `name` or `provider`.
     """
     # `isinstance` with the protocol would not tell which of them is missing.
     for what, there in (

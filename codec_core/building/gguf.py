@@ -170,6 +170,7 @@ def _merged(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
     family = _family(section)
     if not section.merges:
         raise MapBuildError("a BPE tokenizer needs its list of merges")
+    # A file lists added tokens among all others: only a merge shows that text may become one of them too.
     made = {merge.replace(" ", "") for merge in section.merges}
     control, described = _described(vocab, made, section)
     stages = [isolating(cut) if isinstance(cut, str) else cut for cut in family.cuts]
@@ -198,6 +199,7 @@ def _scored(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
     """Build from scores: what SentencePiece calls BPE."""
     # All tokens are in the model: by scores, two tokens merge into whatever token they spell.
     control, described = _described(vocab, vocab, section)
+    # llama.cpp takes a token's score by its id, and none behind the last token.
     if len(section.scores) < len(section.tokens):
         raise MapBuildError("a SentencePiece tokenizer needs a score for each token")
     return write_document(
@@ -210,6 +212,8 @@ def _scored(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
         **byte_fallback(vocab),  # llama.cpp finds them by name, whatever type the file gives them
         # llama.cpp puts a space before the text where the file does not state it.
         metaspace_prefix="never" if section.add_space_prefix is False else "always",
+        # Whatever `charsmap` and `merges_spaces` say: llama.cpp heeds them for unigrams, and merges here text
+        # as it is.
         normalizer="none",
         chat_template=section.chat_template,
     )

@@ -111,6 +111,7 @@ class MsgpackDecoder(FrameDecoder):
         """
         # Usual frames begin with `ids` and end with `done`: if the last one is not whole, the run ends before
         # its first byte. Behind 0xdd and a count, the run is an array, one value to msgspec.
+        # Ids take at least a byte each, so no frame in `_max_ids` bytes has too many.
         buffer, end = self._buffer, min(len(self._buffer), self._limit, self._max_ids)
         if buffer[end - 6 : end - 1] != _DONE:
             end = buffer.rfind(_IDS, 0, end) - 1
@@ -121,6 +122,7 @@ class MsgpackDecoder(FrameDecoder):
             run = _decode_frames(b"\xdd" + count.to_bytes(4, "big") + buffer[:end])
         except _ERRORS:
             return False
+        # Frame by frame, those up to the end are given out, and what follows it is refused with its offset.
         if any(frame.done for frame in run[:-1]):
             return False
         self._hand_over(run, end, frames)

@@ -35,10 +35,11 @@ def make_httpx_client(
                 max_keepalive_connections=max_idle,
                 keepalive_expiry=idle_seconds,
             ),
-            trust_env=False,
+            trust_env=False,  # as `make_client` loads them: no certificates that SSL_CERT_FILE names
         ),
         timeout=None,  # noqa: S113 - every request brings its own
         follow_redirects=False,  # another host would get the prompt, and headers with keys
+        # A proxy that HTTP_PROXY names gets no prompts. httpx 0.28 looks for one only without a transport.
         trust_env=False,
     )
 

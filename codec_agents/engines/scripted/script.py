@@ -217,7 +217,8 @@ class _TurnWriter:
             self.turn.ids.append(self._turn_end())
 
     def _think(self, text: str) -> None:
-        # What the prompt opened or closed is the first reasoning; a later one stands for itself.
+        # Reasoning that the prompt opened is the first one; a later one has markers of its own. Where the
+        # prompt has closed it, `_has_thought` stays false and every one is left out.
         thinking = None if self._has_thought else self._prompt.thinking
         if thinking == "closed":
             return

@@ -168,6 +168,8 @@ def read_chat(
     Raises:
         HttpError: 400, naming the field.
     """
+    # In the bytes, before anything is decoded: `check_count` below would count messages that already take
+    # their memory. Each message has a role.
     check_entries(body, b'"role"', settings.max_messages, "messages", "messages")
     check_fields(body, FIELDS_OF_ENGINES if of_engines else FIELDS)
     chat = decode(_CHAT, body)
