@@ -44,6 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("memory") is None)
 
 
+@pytest.hookimpl(optionalhook=True)  # environments that run few tests have no pytest-xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than processors: tests that wait for servers and processes leave a fifth idle."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_finish() -> None:
     """Keep what collecting made, ten thousand tests, out of every later run of the garbage collector."""
     gc.collect()
