@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # environments that run few tests have no pytest-xdist
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one worker more than processors: tests that wait for servers and processes leave a fifth idle."""
+    """Return one more than the processors: tests that wait for servers and processes leave a fifth idle."""
     return (os.cpu_count() or 1) + 1
 
 

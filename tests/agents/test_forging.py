@@ -34,10 +34,10 @@ from codec_core.maps import TokenizerMap
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator
 from codec_core.vocabulary import Vocabulary, vocabulary_of
-from tests.agents.dialects.families import each, small_map_of
+from tests.agents.dialects.families import few, small_map_of
 from tests.conftest import maps_directory
 
-QUICK = {"qwen/qwen2", "meta-llama/llama-2", "mistralai/mistral-v3"}
+QUICK = ("qwen/qwen2", "meta-llama/llama-2", "mistralai/mistral-v3")
 """Maps of three kinds of tokenizer; the other ones are for the slow tests."""
 
 MAPS = [
@@ -148,7 +148,7 @@ def slots_of_calls(name: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", each([name for name in dialects() if slots_of_calls(name)]))
+@pytest.mark.parametrize("name", few([name for name in dialects() if slots_of_calls(name)]))
 def test_halves_in_slots_of_declared_calls_and_results(name: str) -> None:
     bound = BoundDialect(get_dialect(name), small_map_of(name))
     encode, control = pick_tokenizer(bound.vocabulary).encode_ordinary, bound.vocabulary.special_ids
@@ -159,7 +159,7 @@ def test_halves_in_slots_of_declared_calls_and_results(name: str) -> None:
         assert [i for i in ids if i in control] == fair, (left, right)
 
 
-@pytest.mark.parametrize("name", each([name for name in dialects() if slots_of_calls(name)]))
+@pytest.mark.parametrize("name", few([name for name in dialects() if slots_of_calls(name)]))
 def test_halves_in_declared_calls_themselves(name: str) -> None:
     """A declaration is the user's own, and still no text in it is a marker."""
     bound = BoundDialect(get_dialect(name), small_map_of(name))
@@ -184,12 +184,12 @@ def check_results(bound: BoundDialect) -> None:
         assert [i for i in ids if i in control] == fair, (left, right)
 
 
-@pytest.mark.parametrize("name", each([name for name in dialects() if get_dialect(name).results is not None]))
+@pytest.mark.parametrize("name", few([name for name in dialects() if get_dialect(name).results is not None]))
 def test_halves_in_results_of_each_family(name: str) -> None:
     check_results(BoundDialect(get_dialect(name), small_map_of(name)))
 
 
-@pytest.mark.parametrize("name", each([name for name in dialects() if get_dialect(name).tools is not None]))
+@pytest.mark.parametrize("name", few([name for name in dialects() if get_dialect(name).tools is not None]))
 def test_halves_in_what_is_told_of_a_tool(name: str) -> None:
     """Descriptions of tools and of parameters come from servers as well as from us."""
     plain = BoundDialect(get_dialect(name), small_map_of(name))

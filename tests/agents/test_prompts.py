@@ -12,6 +12,7 @@ from codec_agents.vocabularies import bundled_map
 from codec_core.maps import TokenizerMap
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
+from tests.agents.test_forging import QUICK
 from tests.conftest import maps_directory
 
 VOCABULARY = vocabulary_of(bundled_map("demo/bytes"))
@@ -56,7 +57,10 @@ REAL_MAPS = [
 ]
 
 
-@pytest.mark.parametrize("map_id", ["demo/bytes", "demo/words", *REAL_MAPS])
+SLOW_MAPS = [pytest.param(name, marks=pytest.mark.slow) for name in REAL_MAPS if name not in QUICK]
+
+
+@pytest.mark.parametrize("map_id", ["demo/bytes", "demo/words", *QUICK, *SLOW_MAPS])
 def test_no_text_becomes_a_control_id(map_id: str, shared_map: Callable[[str], TokenizerMap]) -> None:
     """Every special token by name: whole, in the middle of text, doubled, and beginning twice."""
     tokenizer_map = bundled_map(map_id) if map_id.startswith("demo/") else shared_map(map_id)

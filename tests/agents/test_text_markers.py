@@ -15,7 +15,7 @@ from codec_core.maps import TextToken, TokenizerMap, parse_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator
 from codec_core.vocabulary import vocabulary_of
-from tests.agents.dialects.families import each, small_map_of
+from tests.agents.dialects.families import few, small_map_of
 from tests.agents.test_forging import SLOTTED, check_results, edge, halves, slots_of_calls
 
 
@@ -27,7 +27,7 @@ def all_as_text(own: TokenizerMap) -> TokenizerMap:
     return parse_map(made.to_json())
 
 
-@pytest.mark.parametrize("name", each([name for name in dialects() if slots_of_calls(name)]))
+@pytest.mark.parametrize("name", few([name for name in dialects() if slots_of_calls(name)]))
 def test_halves_in_slots(name: str) -> None:
     own = all_as_text(small_map_of(name))
     assert vocabulary_of(own).special_ids == frozenset()
@@ -42,7 +42,7 @@ def test_halves_in_slots(name: str) -> None:
         assert [i for i in ids if i in control] == fair, (left, right)
 
 
-@pytest.mark.parametrize("name", each([name for name in dialects() if get_dialect(name).results is not None]))
+@pytest.mark.parametrize("name", few([name for name in dialects() if get_dialect(name).results is not None]))
 def test_halves_in_results(name: str) -> None:
     check_results(BoundDialect(get_dialect(name), all_as_text(small_map_of(name))))
 

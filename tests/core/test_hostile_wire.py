@@ -357,7 +357,7 @@ MANY = [
 ]
 """Forms of a frame of many ids, each with an id that is an integer of its own, not one that Python shares."""
 
-STEPS = [2**30, 2**16]
+STEPS = [2**30, pytest.param(2**16, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize(("form", "element"), MANY)

@@ -88,6 +88,7 @@ def test_quiet_gives_the_text_alone(desk: Path) -> None:
     assert done.stdout == "I am glad to help! Which city do you leave from, and where do you want to go?\n"
 
 
+@pytest.mark.slow
 def test_json_is_one_document(desk: Path) -> None:
     document = json.loads(command("run", desk, "--json", "-i", QUESTION).stdout)
     assert document["text"]["reader"].startswith("Take DY1819")

@@ -242,6 +242,7 @@ def test_a_used_port_has_an_exit_code_and_a_message_of_its_own() -> None:
     assert "--port" in done.output
 
 
+@pytest.mark.slow
 def test_port_0_prints_the_port_that_was_found(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "codec_agents.cli", "serve", "--port", "0", "--script", "x"]
     with subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, encoding="utf-8") as process:

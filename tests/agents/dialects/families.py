@@ -250,6 +250,11 @@ def each(names: Iterable[str]) -> list[Any]:
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
+def few(names: Iterable[str]) -> list[Any]:
+    """Return dialects as parameters of a test that takes long: the quick suite has those of `ALWAYS`."""
+    return [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 ALWAYS = {"qwen3", "hermes", "llama3", "mistral-v3", "phi4"}
 """Dialects of the maps that most tests use."""
 

@@ -87,6 +87,7 @@ edges: [q -> m, m -> out]
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_every_frame_that_it_showed(tmp_path: Path) -> None:
     """Nothing is tidied up: what was shown is in the file, and a run goes on from there."""
     pipeline, path = tmp_path / "slow.yaml", tmp_path / "run.jsonl"

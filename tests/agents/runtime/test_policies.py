@@ -69,7 +69,7 @@ SILENCES = {
 
 
 @pytest.mark.parametrize("phase", SILENCES)
-@pytest.mark.parametrize("level", ["pipeline", "node", "both"])
+@pytest.mark.parametrize("level", [pytest.param("pipeline", marks=pytest.mark.slow), "node", "both"])
 async def test_each_time_out_holds_for_a_node_and_for_all(phase: str, level: str) -> None:
     engine = EmbeddedEngine(ScriptedModel(script=lambda _: SILENCES[phase]), name="desk")
     short, long = ({"timeouts": {phase: seconds}, "retry": ONCE} for seconds in (0.2, 60))

@@ -16,7 +16,7 @@ from codec_agents.server.apis.request import OfferedTool
 from codec_agents.server.recording import RecordingExchanges
 from codec_agents.testing import Say, Stop
 from codec_core.maps import TokenizerMap
-from tests.agents.dialects.families import each, small_map_of
+from tests.agents.dialects.families import few, small_map_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -55,7 +55,7 @@ async def ask(server: EmbeddedServer[Any], **body: Any) -> httpx.Response:
         return await client.post("/v1/chat/completions", json=body)
 
 
-@pytest.mark.parametrize("name", each(NAMES))
+@pytest.mark.parametrize("name", few(NAMES))
 async def test_the_prompt_is_that_of_the_familys_dialect(name: str) -> None:
     """A plain chat, one with a system text, and one with tools and results, where the family has them."""
     source = small_map_of(name)

@@ -53,7 +53,7 @@ def answer_of(events):
 @pytest.mark.parametrize(
     "text", [b" " * MANY, b" " * MANY + b"text", b"<" * MANY, b"<tool_call" * (MANY // 10)]
 )
-@pytest.mark.parametrize("form", [TAGGED, BRACED])
+@pytest.mark.parametrize("form", [TAGGED, pytest.param(BRACED, marks=pytest.mark.slow)])
 def test_long_text_that_might_become_a_call_is_answer_in_linear_time(form, text):
     with within(seconds=2.0):
         events = events_of(form, text)

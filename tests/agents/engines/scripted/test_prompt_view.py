@@ -64,6 +64,7 @@ def test_a_prompt_without_turns_is_one_user_turn(vocabulary):
     assert (view.user, view.turn) == ("Once upon a time", 1)
 
 
+@pytest.mark.slow
 def test_llama_3_headers(shared_map):
     vocabulary = vocabulary_of(shared_map("meta-llama/llama-3"))
     header = "<|start_header_id|>{}<|end_header_id|>\n\n"

@@ -216,6 +216,7 @@ async def test_a_failure_before_the_first_ids_is_a_status_and_an_id(caplog):
     assert "hunter2" in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_failure_after_the_first_ids_cuts_the_answer_off():
     async with serving(desk(lambda _: "x", lambda _: [Say("some words"), Cut()])) as server:
         with pytest.raises(httpx.RemoteProtocolError):
