@@ -17,7 +17,7 @@ from anyio import to_thread
 from codec_agents.compiler.map_files import built_key, id_of_name, map_of_file
 from codec_agents.compiler.own_templates import Config, config_beside, keep_config
 from codec_agents.exceptions import DialectError
-from codec_agents.references.environment import hide
+from codec_agents.references.secret_texts import hide
 from codec_core.discovery import DiskMapCache
 from codec_core.discovery.caches import shared_map
 from codec_core.discovery.hub import ENDPOINT, TOKENIZERS, FileProgress, HubModel, fetch_tokenizer

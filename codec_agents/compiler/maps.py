@@ -17,7 +17,8 @@ from codec_agents.exceptions import SecretMissingError
 from codec_agents.graph.live import LiveObjects
 from codec_agents.graph.sources import MapSpec
 from codec_agents.graph.spec import PipelineSpec
-from codec_agents.references.environment import expand, hide, values_of
+from codec_agents.references.environment import expand, values_of
+from codec_agents.references.secret_texts import hide
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
 from codec_core.discovery import DiskMapCache, load_map
 from codec_core.exceptions import CodecError

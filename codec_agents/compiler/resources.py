@@ -38,8 +38,9 @@ from codec_agents.graph.servers import McpSpec, server_of
 from codec_agents.graph.sources import LOCAL_KINDS, EngineSpec
 from codec_agents.graph.spec import Nested, PipelineSpec
 from codec_agents.references.callables import Importer, is_reference
-from codec_agents.references.environment import expand, hide, values_of
+from codec_agents.references.environment import expand, values_of
 from codec_agents.references.programs import allowed_command
+from codec_agents.references.secret_texts import hide
 from codec_agents.tools.mcp_servers import ToolServer
 from codec_agents.tools.tool import Tool, Toolset, make_tool
 from codec_core.exceptions import CodecError

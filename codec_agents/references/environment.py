@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from codec_agents.exceptions import SecretMissingError
-
-SHORTEST = 4
-"""Shorter values are not hidden: they are no secrets, and hiding them would garble a server's message."""
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -76,25 +73,6 @@ def values_of(text: str, environment: Mapping[str, str] | None = None) -> tuple[
     """Return the values of the variables that a text refers to, as far as they are set."""
     values = os.environ if environment is None else environment
     return tuple(values[name] for name in references(text) if name in values)
-
-
-def hide(text: str, secrets: Iterable[str]) -> str:
-    """Return a text in which every secret, and every part of one, is replaced, the longest first."""
-    values = {part for secret in secrets for part in secret_parts(secret)}
-    for value in sorted(values, key=len, reverse=True):
-        text = text.replace(value, "[secret]")
-    return text
-
-
-def secret_parts(secret: str) -> Iterator[str]:
-    """Yield what of a secret is hidden: the whole, without its scheme, without the space around, each line.
-
-    Keys that are files have several lines and a line end, and logs and messages show them line by line.
-    """
-    for text in (secret, secret.partition(" ")[2]):
-        for part in (text, text.strip(), *map(str.strip, text.splitlines())):
-            if len(part) >= SHORTEST:
-                yield part
 
 
 def is_reference(text: str) -> bool:

@@ -21,8 +21,8 @@ import anyio
 
 from codec_agents.display.escape import escape_line
 from codec_agents.exceptions import ToolDefinitionError, ToolServerError
-from codec_agents.references.environment import hide
 from codec_agents.references.programs import PYTHON
+from codec_agents.references.secret_texts import hide
 from codec_agents.tools.schema_check import schema_fault
 from codec_agents.tools.server_errors import shown_errors
 from codec_agents.tools.sibling_leaf import folding

@@ -16,7 +16,7 @@ from typing import TextIO
 import anyio
 
 from codec_agents.display.escape import escape_line
-from codec_agents.references.environment import hide
+from codec_agents.references.secret_texts import SecretTexts
 
 MAX_LINE = 2000
 """Characters of a line that are shown; a program may write without line ends."""
@@ -38,7 +38,7 @@ async def shown_errors(server: str, secrets: Iterable[str] = ()) -> AsyncIterato
     """
     reading, writing = os.pipe()
     # Not a task: a run whose tasks are all cancelled must not lose what the server says at its end.
-    reader = Thread(target=_show, args=(reading, server, list(secrets)), daemon=True)
+    reader = Thread(target=_show, args=(reading, server, SecretTexts(secrets)), daemon=True)
     reader.start()
     try:
         with os.fdopen(writing, "w", encoding="utf-8") as file:
@@ -48,12 +48,11 @@ async def shown_errors(server: str, secrets: Iterable[str] = ()) -> AsyncIterato
             await anyio.to_thread.run_sync(reader.join, LAST_LINES)
 
 
-def _show(reading: int, server: str, secrets: list[str]) -> None:
-    longest = max(map(len, secrets), default=0)
+def _show(reading: int, server: str, secrets: SecretTexts) -> None:
     for line, whole in _lines(reading):
-        hidden = hide(line, secrets)
+        hidden = secrets.hide(line)
         if not whole:  # it may end within a secret
-            hidden = hidden[: max(0, len(hidden) - longest)]
+            hidden = hidden[: max(0, len(hidden) - secrets.longest)]
         shown = escape_line(hidden[:MAX_LINE])
         try:
             # By its name each time: tests and notebooks replace it. There is none without a console.

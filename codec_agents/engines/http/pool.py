@@ -24,7 +24,7 @@ from codec_agents.engines.http.draining import BodyDrainer
 from codec_agents.engines.http.failures import translated
 from codec_agents.engines.http.prepared_requests import DeferredContent, PreparedRequest, PreparedRequests
 from codec_agents.engines.http.responses import HttpResponse
-from codec_agents.engines.http.secrets import SecretTexts
+from codec_agents.engines.http.secrets import EngineSecrets
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.exceptions import EngineStreamError
 
@@ -58,7 +58,7 @@ class HttpPool:
         self.address = read_address(url)
         self.host, self.port = self.address.host, self.address.port
         self.settings = settings or HttpSettings()
-        self.secrets = SecretTexts(_told_in_confidence(self.settings, self.address.login))
+        self.secrets = EngineSecrets(_told_in_confidence(self.settings, self.address.login))
         self._given = client
         self._made: dict[object, HttpClient] = {}
         """A client for each event loop: none can be used in another."""

@@ -1,50 +1,27 @@
-"""Texts that no output may repeat, and the one place where errors are cleaned of them.
+"""Errors of an engine, which lose its secrets before they leave it.
 
 A server, or a client library, may repeat whatever it was sent: in a body, a header, a finish reason, or an
-exception that holds the request. So every error that leaves an engine passes `SecretTexts.seal`.
+exception that holds the request. So every error that leaves an engine passes `EngineSecrets.seal`.
 """
 
 from __future__ import annotations
 
-import json
-import re
 import traceback
-from base64 import b64encode
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from codec_agents.exceptions import EngineError
-from codec_agents.references.environment import SHORTEST, secret_parts
+from codec_agents.references.secret_texts import SecretTexts
 from codec_core.exceptions import CodecError
-
-HIDDEN = "[secret]"
 
 Failure = TypeVar("Failure", bound=EngineError)
 Result = TypeVar("Result")
 
 
-class SecretTexts:
-    """The secrets of one engine. Printing it prints none of them."""
+class EngineSecrets(SecretTexts):
+    """The secrets of one engine, which its errors lose as they leave it."""
 
-    __slots__ = ("_pattern",)
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        forms = {form for text in texts for form in _forms(text) if len(form) >= SHORTEST}
-        # The longest first: a form may begin with another one.
-        pattern = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
-        self._pattern = re.compile(pattern, re.IGNORECASE) if pattern else None
-
-    def __repr__(self) -> str:
-        return "SecretTexts()"
-
-    def hide(self, text: str) -> str:
-        """Return a text with every secret in it replaced, whatever its case."""
-        return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
-
-    def occur_in(self, text: str) -> bool:
-        """Return whether a text holds a secret."""
-        return self._pattern is not None and self._pattern.search(text) is not None
+    __slots__ = ()
 
     def seal(self, error: Failure) -> Failure:
         """Return an error that is fit to leave the engine.
@@ -93,14 +70,3 @@ class SecretTexts:
         # Every form in which it may be printed; its own text may hold a part of what a server sent.
         told = "".join(traceback.format_exception(cause)) + repr(cause) + repr(vars(cause))
         return None if self.occur_in(told) else cause
-
-
-def _forms(secret: str) -> Iterator[str]:
-    """Yield the forms in which a secret is sent, or comes back."""
-    for text in secret_parts(secret):  # the second part of a header such as `Bearer KEY` is one
-        yield text
-        yield quote(text)
-        yield quote(text, safe="")
-        yield json.dumps(text)[1:-1]
-        yield repr(text)[1:-1]
-        yield b64encode(text.encode()).decode("ascii")
