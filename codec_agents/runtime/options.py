@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from codec_agents.exceptions import InputError
+from codec_agents.exceptions import InputError, RecordError
 from codec_core.exceptions import UnencodableTextError
 from codec_core.tokenizer import check_text
 
@@ -73,7 +73,7 @@ def start_run(
         InputError: `run_id` is no text, or text that is no Unicode text.
         PauseError: the suspended run was resumed already.
         TypeError: an option is unknown.
-        RecordError: the record cannot be written there.
+        RecordError: the record cannot be written there, or `durability` is given without one.
     """
     if unknown := sorted(options.keys() - RunOptions.__annotations__.keys()):
         known = ", ".join(RunOptions.__annotations__)
@@ -117,10 +117,13 @@ def _check_run_id(run_id: object) -> None:
 def _recorder(
     plan: BuiltPipeline, options: RunOptions, header: Mapping[str, Any], sources: Iterable[str | Path]
 ) -> Recorder | None:
+    durability = options.get("durability", "os")
     if (record := options.get("record")) is None:
+        if durability != "os":
+            raise RecordError("`durability` is about the record, and this run has none; give `record`, too")
         return None
     from codec_agents.records.header import record_header
     from codec_agents.records.writer import Recorder
 
     fields = {**record_header(plan), **header}
-    return Recorder(record, fields, durability=options.get("durability", "os"), sources=sources)
+    return Recorder(record, fields, durability=durability, sources=sources)

@@ -161,12 +161,12 @@ class RowRunner:
             # The same in every start, as are the keys of its calls, by which services know a repeated call.
             "run_id": f"{options.batch}-{row.key_digest.hex()}",
             "deps": options.deps,
-            "durability": options.durability,
         }
         if not options.records:
             return pipeline.run(inputs, **chosen)
         path = self._record_of(row)
         path.parent.mkdir(parents=True, exist_ok=True)
+        chosen["durability"] = options.durability
         return pipeline.run_or_recover(path, inputs, **chosen)
 
 

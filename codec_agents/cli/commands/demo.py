@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from codec_agents.cli import terminal
 from codec_agents.cli.commands.run import show_run, with_options
@@ -53,9 +54,9 @@ def command(
     With --real, SmolLM2 writes a paragraph and Gemma 3, whose vocabulary is another one, finds its title;
     QUESTION is then the task. llama.cpp's server runs them, or the extra `transformers`.
     """
+    if copy is not None:
+        _refuse_beside("--copy")
     if real:
-        if copy is not None:
-            raise click.UsageError("--copy writes the scripted demo; --real has no files")
         _run_real(question, yes, program, options)
         return
     if yes or program is not None:
@@ -70,6 +71,20 @@ def command(
         show_run(
             place / FILE, pipeline, lambda **chosen: pipeline.run({"question": question}, **chosen), **options
         )
+
+
+def _refuse_beside(alone: str) -> None:
+    """Refuse every other option and argument of the command that is given.
+
+    Raises:
+        click.UsageError: One is given, which would be without effect.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and alone not in parameter.opts:
+            name = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
+            raise click.UsageError(f"{alone} only writes the demo's files; leave out {name}")
 
 
 def _run_real(question: str, yes: bool, program: Path | None, options: dict[str, Any]) -> None:

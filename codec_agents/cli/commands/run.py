@@ -114,6 +114,8 @@ def show_run(
     """
     if as_json + events + quiet > 1:
         raise click.UsageError("--json, --events and --quiet exclude each other")
+    if durability != "os" and record is None and trace is None:
+        raise click.UsageError("--durability needs --record")
     for name, path in (("--trace", trace), ("--pause", pause)):
         if path is not None and not path.absolute().parent.is_dir():
             raise click.BadParameter(f"there is no folder {path.parent}; make it first", param_hint=name)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from codec_agents.engines.base import enforced_forms
+from codec_agents.exceptions import RecordError
 from codec_agents.server.access import credentials_of, key_of
 from codec_agents.server.answers import Answer, FrameAnswer
 from codec_agents.server.apis.families import require_dialect
@@ -95,7 +96,7 @@ class Gateway(CodecServer):
 
     Raises:
         DialectError: the map tells no family, or lacks the markers of the one that is named.
-        RecordError: the folder of records cannot be made.
+        RecordError: the folder of records cannot be made, or `record_logprobs` is given without `record`.
     """
 
     def __init__(
@@ -131,7 +132,11 @@ class Gateway(CodecServer):
         self.conversations = Conversations(
             self.store, self.workers, rules, records=self.records, most_bytes=most
         )
-        self._record_logprobs = record_logprobs and self.records is not None
+        if record_logprobs and self.records is None:
+            raise RecordError(
+                "`record_logprobs` is about the records, and there are none; give `record`, too"
+            )
+        self._record_logprobs = record_logprobs
         # A bridge's engine enforces forms and computes log probabilities; any other back end does so itself.
         self._engine: Any = getattr(backend, "engine", backend)
         self._forms = enforced_forms(self._engine)

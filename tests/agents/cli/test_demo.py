@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from codec_agents.cli import exits
+from codec_agents.cli import exits, main
 
 HIDE = """
 import importlib.util, sys
@@ -65,3 +66,24 @@ def test_a_copy_is_not_written_over_something(tmp_path: Path) -> None:
     done = run("demo", "--copy", "desk", folder=tmp_path)
     assert done.returncode == exits.DATA_UNUSABLE
     assert "does not exist yet" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["From Lisbon"], "QUESTION"),
+        (["--json"], "--json"),
+        (["--record", "run.jsonl"], "--record"),
+        (["--real"], "--real"),
+    ],
+)
+def test_options_that_a_copy_would_ignore_are_refused(options: list[str], named: str) -> None:
+    done = CliRunner().invoke(main, ["demo", "--copy", "desk", *options])
+    assert done.exit_code == exits.USAGE
+    assert f"leave out {named}" in done.output
+
+
+def test_a_durability_without_a_record_is_refused() -> None:
+    done = CliRunner().invoke(main, ["demo", "--durability", "disk"])
+    assert done.exit_code == exits.USAGE
+    assert "--durability needs --record" in done.output

@@ -83,6 +83,11 @@ async def test_an_unknown_durability_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run.jsonl").exists()
 
 
+async def test_a_durability_without_a_record_is_refused() -> None:
+    with pytest.raises(RecordError, match="give `record`, too"):
+        desk().run({"q": "go"}, durability="disk")
+
+
 async def test_a_lone_surrogate_is_written_as_a_replacement_character(tmp_path: Path) -> None:
     def tool(number: int) -> str:
         """Look."""

@@ -9,6 +9,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from codec_agents.engines.base import SamplingOptions
+from codec_agents.exceptions import RecordError
 from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
 from codec_agents.server.gateway.kept_values import KeptValues
 from codec_agents.server.logprobs import LEAST, Logprobs
@@ -60,6 +61,12 @@ async def test_a_chat_that_asks_for_none_gets_none_though_they_are_recorded(tmp_
         assert (await gateway.ask(**HI)).json()["choices"][0]["logprobs"] is None
         framed = await gateway.ask(**HI, stream=True, stream_format="msgpack")
         assert b"values" not in framed.content
+
+
+async def test_log_probabilities_for_records_need_records() -> None:
+    with pytest.raises(RecordError, match="give `record`, too"):
+        async with serving(record_logprobs=True):
+            pass
 
 
 @pytest.mark.slow
