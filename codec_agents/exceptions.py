@@ -27,7 +27,8 @@
     │       ├── EngineStreamError               the stream was cut off, or violates its format
     │       ├── EngineTimeoutError              no data for longer than allowed; has `phase`
     │       └── MapMismatchError                the server uses another vocabulary than the node
-    ├── StoreError                              a store of conversations that cannot be opened or written
+    ├── StoreError                              conversations, or an index of runs, that cannot be used
+    │   └── UnfitStoreError                     it is damaged, or of another version or program
     ├── BatchError (ValueError)                 a batch whose inputs or files cannot be used
     ├── DurableError                            a durable run that cannot be started, answered or gone on with
     │   ├── DurableNotFoundError                there is no durable run of this id
@@ -123,7 +124,11 @@ class SecretMissingError(CodecAgentsError, LookupError):
 
 
 class StoreError(CodecAgentsError):
-    """A store of conversations cannot be opened, read or written."""
+    """A SQLite file, of conversations or the index of runs, cannot be opened, read or written."""
+
+
+class UnfitStoreError(StoreError):
+    """The file is damaged, or of another version or program."""
 
 
 class DialectError(CodecAgentsError, ValueError):

@@ -13,26 +13,24 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, get_args
 
-from codec_agents.exceptions import RecordDamagedError, RecordError
-from codec_agents.records.files import PRIVATE, is_being_written
+from codec_agents.exceptions import RecordDamagedError, RecordError, UnfitStoreError
+from codec_agents.records.files import is_being_written
 from codec_agents.records.reader import read_record
 from codec_agents.records.recorded import RecordedRun
+from codec_agents.records.sqlite_file import Kind, SqliteFile, is_plain
 
 _log = logging.getLogger("codec_agents")
 
 INDEX = ".runs.sqlite"
 """The file of the index in the folder."""
-
-VERSION = 1
-"""Of the tables."""
 
 MAX_TEXT = 100_000
 """Characters of a run that can be searched: its inputs, texts, tool calls and errors, in this order."""
@@ -40,27 +38,34 @@ MAX_TEXT = 100_000
 RECORDS_AT_ONCE = 200
 """Records of one transaction."""
 
-BUSY_SECONDS = 30.0
-"""How long one process waits for another that is writing the index."""
-
 RunState: TypeAlias = Literal["done", "failed", "waiting", "running", "cut", "damaged"]
 """`waiting` for a decision; `running`: a process writes the record; `cut`: it ends in the middle of a run."""
 
 SCHEMA = """
-CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, is_run INTEGER) WITHOUT ROWID;
-CREATE TABLE runs (
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, is_run INTEGER
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (
     path TEXT PRIMARY KEY, run_id TEXT, pipeline TEXT, state TEXT, seconds REAL, changed INTEGER,
     turns INTEGER, ids INTEGER, error TEXT, text TEXT
 ) WITHOUT ROWID;
-CREATE TABLE nodes (path TEXT, node TEXT, outcome TEXT, error TEXT);
-CREATE TABLE tools (path TEXT, node TEXT, name TEXT, status TEXT);
-CREATE INDEX runs_by_id ON runs (run_id);
-CREATE INDEX nodes_by_path ON nodes (path);
-CREATE INDEX tools_by_path ON tools (path);
+CREATE TABLE IF NOT EXISTS nodes (path TEXT, node TEXT, outcome TEXT, error TEXT);
+CREATE TABLE IF NOT EXISTS tools (path TEXT, node TEXT, name TEXT, status TEXT);
+CREATE INDEX IF NOT EXISTS runs_by_id ON runs (run_id);
+CREATE INDEX IF NOT EXISTS nodes_by_path ON nodes (path);
+CREATE INDEX IF NOT EXISTS tools_by_path ON tools (path);
 """
 
-
 TABLES = ("files", "runs", "nodes", "tools")
+
+RUNS = Kind(
+    name="index of runs",
+    row="a run",
+    version=b"runs 2",
+    schema=SCHEMA,
+    one_writer=False,
+    wait=30.0,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +128,12 @@ class RunStore:
 
         Raises:
             RecordError: There is no such folder.
+            StoreError: Another process writes the index, and does not end.
         """
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise RecordError(f"there is no folder {folder}; name a folder of records")
-        self._base = _opened(self.folder / INDEX)
+        self._file = self._opened()
 
     def __enter__(self) -> Self:
         return self
@@ -139,46 +145,49 @@ class RunStore:
 
     def close(self) -> None:
         """Close the index."""
-        self._base.close()
+        self._file.close()
 
     def refresh(self, progress: Callable[[int], None] | None = None) -> int:
         """Read the records that are new or changed, forget those that are gone; return how many were read.
 
         Args:
             progress: called with the number of files read so far, after each transaction.
+
+        Raises:
+            StoreError: The index cannot be written: another process does not end, or the disk is full.
         """
         try:
             return self._refresh(progress)
-        # Also a `DatabaseError`, but the index is whole: it is busy, or the disk is full.
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            self._base.close()
-            self._base = _anew(self.folder / INDEX)
+        except UnfitStoreError:  # damaged pages are only found when they are read
+            self._file.close()
+            os.truncate(self.folder / INDEX, 0)
+            self._file = self._opened()
             return self._refresh(progress)
 
     def _refresh(self, progress: Callable[[int], None] | None) -> int:
         # Size and time of change show that a file has changed; reading a million files would take long.
-        known = {row[0]: row[1:] for row in self._base.execute("SELECT path, size, changed FROM files")}
-        seen: set[str] = set()
+        known = {row[0]: row[1:] for row in self._file.rows("SELECT path, size, changed FROM files")}
+        # By the state before the read: a record that grows meanwhile differs at the next refresh.
+        found = dict(self._found())
+        changed = (name for name, state in found.items() if known.get(name) != _mark(state))
         read = 0
+        while some := list(islice(changed, RECORDS_AT_ONCE)):
+            with self._file.transaction():
+                for name in some:
+                    self._add(name, found[name])
+            read += len(some)
+            if progress is not None and len(some) == RECORDS_AT_ONCE:
+                progress(read)
+        with self._file.transaction():
+            for name in known.keys() - found.keys():
+                self._remove(name)
+        return read
+
+    def _found(self) -> Iterator[tuple[str, os.stat_result]]:
         for path in sorted(self.folder.rglob("*.jsonl")):
             name = path.relative_to(self.folder).as_posix()
-            if (found := _stat(path, name)) is None:
-                continue
-            seen.add(name)
-            # By the state before the read: a record that grows meanwhile differs at the next refresh.
-            if known.get(name) != (found.st_size, found.st_mtime_ns):
-                self._add(name, path, found)
-                read += 1
-                if read % RECORDS_AT_ONCE == 0:
-                    self._base.commit()
-                    if progress is not None:
-                        progress(read)
-        for name in known.keys() - seen:
-            self._remove(name)
-        self._base.commit()
-        return read
+            if (state := _stat(path, name)) is not None:
+                yield name, state
 
     def runs(self, wanted: RunFilter | None = None, *, limit: int | None = None) -> list[IndexedRun]:
         """Return the runs that fit, the record that changed last first."""
@@ -188,7 +197,7 @@ class RunStore:
             "SELECT path, run_id, pipeline, state, seconds, turns, ids, error, text FROM runs"  # noqa: S608
             f"{where} ORDER BY changed DESC, path LIMIT ?"
         )
-        rows = self._base.execute(query, (*values, -1 if limit is None else limit))  # below 0: all
+        rows = self._file.rows(query, (*values, -1 if limit is None else limit))  # below 0: all
         return [IndexedRun(*row) for row in rows]
 
     def find(self, run: str) -> Path:
@@ -199,25 +208,39 @@ class RunStore:
         """
         # Whole names come first: an id may be the beginning of another one. `LIKE` would read `_` and `%` of
         # an id as patterns.
-        rows = self._base.execute(
+        rows = self._file.rows(
             "SELECT path, CASE ? WHEN path THEN 0 WHEN run_id THEN 1 ELSE 2 END AS rank FROM runs"
             " WHERE path = ? OR run_id = ? OR substr(run_id, 1, ?) = ? ORDER BY rank LIMIT 2",
             (run, run, run, len(run), run),
-        ).fetchall()
+        )
         if not rows or (len(rows) > 1 and rows[0][1] == rows[1][1]):
             many = "several runs begin" if rows else "no run begins"
             raise RecordError(f"{many} with {run!r} in {self.folder}; `codec-agents runs list` shows all")
         name: str = rows[0][0]
         return self.folder / name
 
-    def _add(self, name: str, path: Path, found: os.stat_result) -> None:
+    def _opened(self) -> SqliteFile:
+        """Open the index; make one anew that is damaged or of another version.
+
+        Where the folder cannot be written, or something else has its name, it is a temporary one.
+        """
+        path = self.folder / INDEX
+        try:
+            file = SqliteFile(path if is_plain(path) else None, RUNS)
+        except UnfitStoreError:
+            # The records have all that it had. Emptied and not removed: another process may have it open.
+            os.truncate(path, 0)
+            file = SqliteFile(path, RUNS)
+        file.base.create_function("folded", 1, _folded, deterministic=True)
+        return file
+
+    def _add(self, name: str, found: os.stat_result) -> None:
         self._remove(name)
+        path = self.folder / name
         record, state = _read(path)
         # A file that is no record has a row as well, so that it is not read again each time.
-        self._base.execute(
-            "INSERT INTO files VALUES (?, ?, ?, ?)",
-            (name, found.st_size, found.st_mtime_ns, record is not None),
-        )
+        mark = (name, *_mark(found), record is not None)
+        self._file.change("INSERT INTO files VALUES (?, ?, ?, ?)", mark)
         if record is None:
             return
         ends = record.ends
@@ -226,7 +249,7 @@ class RunStore:
             for node, end in ends.items()
             if "error" in end
         }
-        self._base.execute(
+        self._file.change(
             "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 name,
@@ -242,62 +265,17 @@ class RunStore:
             ),
         )
         nodes = dict.fromkeys([*record.nodes, *ends])  # one that was stopped has turns and no end
-        self._base.executemany(
-            "INSERT INTO nodes VALUES (?, ?, ?, ?)",
-            [(name, node, ends.get(node, {}).get("outcome"), errors.get(node)) for node in nodes],
-        )
-        self._base.executemany(
-            "INSERT INTO tools VALUES (?, ?, ?, ?)",
-            [(name, turn.node, tool["name"], tool["status"]) for turn in record.turns for tool in turn.tools],
-        )
+        for node in nodes:
+            end = (name, node, ends.get(node, {}).get("outcome"), errors.get(node))
+            self._file.change("INSERT INTO nodes VALUES (?, ?, ?, ?)", end)
+        for turn in record.turns:
+            for tool in turn.tools:
+                call = (name, turn.node, tool["name"], tool["status"])
+                self._file.change("INSERT INTO tools VALUES (?, ?, ?, ?)", call)
 
     def _remove(self, name: str) -> None:
         for table in TABLES:
-            self._base.execute(f"DELETE FROM {table} WHERE path = ?", (name,))  # noqa: S608 - of constants
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """Open an index; make one anew that is damaged or of another version.
-
-    Where the folder cannot be written, or something else has the name of the index, it is a temporary one.
-    """
-    if not _is_own(path):
-        return _made(sqlite3.connect(""))
-    base = sqlite3.connect(path, timeout=BUSY_SECONDS)
-    try:
-        (version,) = base.execute("PRAGMA user_version").fetchone()
-        # The version alone would not tell: its tables may be missing from a file of another program.
-        if version == VERSION:
-            for table in TABLES:
-                base.execute(f"SELECT * FROM {table} LIMIT 0")  # noqa: S608 - of constants
-            return _with_functions(base)
-    except sqlite3.DatabaseError:  # damaged: the records have all that it had
-        pass
-    base.close()
-    return _anew(path)
-
-
-def _anew(path: Path) -> sqlite3.Connection:
-    # Emptied and not removed: a new file would be made with the rights of the process, and not private.
-    os.truncate(path, 0)
-    return _made(sqlite3.connect(path, timeout=BUSY_SECONDS))
-
-
-def _is_own(path: Path) -> bool:
-    """Make the file of an index if there is none; return whether it is one that may be written.
-
-    A folder of records may be from others. A link in it would have the index written to any file.
-    """
-    try:
-        # Without waiting: a pipe of this name would be opened when a process reads it, which may be never.
-        flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)  # which Windows has not
-        opened = os.open(path, os.O_RDWR | os.O_CREAT | flags, PRIVATE)
-    except OSError:
-        return False
-    found = os.fstat(opened)
-    os.close(opened)
-    # A second name of the file is a link of the other kind.
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+            self._file.change(f"DELETE FROM {table} WHERE path = ?", (name,))  # noqa: S608 - of constants
 
 
 def _stat(path: Path, name: str) -> os.stat_result | None:
@@ -312,19 +290,13 @@ def _stat(path: Path, name: str) -> os.stat_result | None:
     return found if stat.S_ISREG(found.st_mode) else None
 
 
+def _mark(found: os.stat_result) -> tuple[int, int]:
+    return found.st_size, found.st_mtime_ns
+
+
 def _folded(text: str | None) -> str:
     """Return a text for a comparison in which case does not count; SQLite's `lower` knows ASCII alone."""
     return "" if text is None else text.casefold()
-
-
-def _made(base: sqlite3.Connection) -> sqlite3.Connection:
-    base.executescript(f"{SCHEMA}PRAGMA user_version = {VERSION};")
-    return _with_functions(base)
-
-
-def _with_functions(base: sqlite3.Connection) -> sqlite3.Connection:
-    base.create_function("folded", 1, _folded, deterministic=True)
-    return base
 
 
 def _read(path: Path) -> tuple[RecordedRun | None, RunState | None]:

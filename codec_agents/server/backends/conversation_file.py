@@ -6,7 +6,6 @@ that is killed loses nothing that a client has whole.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -14,9 +13,10 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from codec_agents.exceptions import PauseError, StoreError
+from codec_agents.records.sqlite_file import SqliteFile
 from codec_agents.runtime.pause import Pause
 from codec_agents.server.backends.conversations import Kept
-from codec_agents.server.gateway.sqlite_store import bytes_of, ids_of, opened_store
+from codec_agents.server.gateway.sqlite_store import CONVERSATIONS, bytes_of, ids_of
 
 NotNegative: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -39,7 +39,7 @@ class ConversationFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file, self._lock, _ = opened_store(path)
+        self._file = SqliteFile(path, CONVERSATIONS)
 
     def load(self) -> Iterator[tuple[bytes, Kept]]:
         """Yield all turns with their keys, the one kept longest ago first.
@@ -48,8 +48,7 @@ class ConversationFile:
             StoreError: the file cannot be read, or holds a turn of another version.
         """
         try:
-            rows = self._file.execute("SELECT key, histories, pause, delivered FROM served ORDER BY number")
-            for row in rows:
+            for row in self._file.rows("SELECT key, histories, pause, delivered FROM served ORDER BY number"):
                 # `builtin_types`: msgspec would read a text as base64, where another program has written one.
                 key, histories, pause, delivered = msgspec.convert(row, Row, builtin_types=(bytes,))
                 packed = {
@@ -57,7 +56,7 @@ class ConversationFile:
                     for node, (prompt, answer, begin, map_hash) in _HISTORIES.decode(histories).items()
                 }
                 yield key, Kept(packed, None if pause is None else Pause.from_json(pause), delivered)
-        except (sqlite3.Error, msgspec.DecodeError, PauseError, ValueError) as error:
+        except (msgspec.DecodeError, PauseError, ValueError) as error:
             raise StoreError(f"the store {self.path} cannot be read: {error}") from error
 
     def put(self, key: bytes, kept: Kept) -> None:
@@ -73,7 +72,7 @@ class ConversationFile:
         pause = None if kept.pause is None else kept.pause.to_json()
         # REPLACE gives the row a new number, the largest: `load` reads in the order in which turns were kept.
         row = (key, _encode(histories), pause, kept.delivered)
-        self._change(
+        self._file.change(
             "INSERT OR REPLACE INTO served (key, histories, pause, delivered) VALUES (?, ?, ?, ?)", row
         )
 
@@ -83,15 +82,8 @@ class ConversationFile:
         Raises:
             StoreError: the file cannot be written.
         """
-        self._change("DELETE FROM served WHERE key = ?", (key,))
-
-    def _change(self, statement: str, values: tuple[object, ...]) -> None:
-        try:
-            self._file.execute(statement, values)
-        except sqlite3.Error as error:
-            raise StoreError(f"a turn could not be written to {self.path}: {error}") from error
+        self._file.change("DELETE FROM served WHERE key = ?", (key,))
 
     def close(self) -> None:
         """Close the file, and let another process write it."""
         self._file.close()
-        self._lock.close()

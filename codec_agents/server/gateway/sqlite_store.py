@@ -2,38 +2,29 @@
 
 Rules that hold in this file:
 
-- A node is committed before its client sees the end of its answer. The file is in WAL mode: a process that is
-  killed loses nothing that was committed, and other processes read while this one writes. A machine that
-  loses its power may lose the last turns, and the file stays whole.
-- One process writes. A lock beside the file, which ends with the process, refuses a second one.
+- A node is committed before its client sees the end of its answer.
 - What is in memory is a part of what is in the file, by the same node objects.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import sqlite3
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from codec_agents.dialects.messages import Message, MessageCall
 from codec_agents.exceptions import StoreError
+from codec_agents.records.sqlite_file import Kind, SqliteFile
 from codec_agents.server.gateway.mint import new_secret
 from codec_agents.server.gateway.store import MOST_SIBLINGS, MemoryStore
 from codec_agents.server.gateway.tree import IDS, Node, Span
 
-VERSION: Final = 1
-"""Of the tables. A file of another version is refused."""
-
 SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS turns (
     number INTEGER PRIMARY KEY,
     parent INTEGER REFERENCES turns (number),
@@ -66,6 +57,16 @@ CREATE TABLE IF NOT EXISTS served (
 """
 """`inserted` and `sampled`: token ids, 4 bytes each, little-endian; the other fields of `turns`: JSON.
 `served` has the conversations of a served pipeline (`codec_agents.server.backends.conversation_file`)."""
+
+CONVERSATIONS: Final = Kind(
+    name="store of conversations",
+    row="a turn",
+    version=b"1",
+    schema=SCHEMA,
+    one_writer=True,
+    wait=5.0,
+    facts={"secret": new_secret},
+)
 
 COLUMNS: Final = (
     "number, parent, tenant, origin, key, nonce, kept, inserted, sampled, messages, turn, begin, "
@@ -101,7 +102,8 @@ class SqliteStore:
         self.path = path
         self._memory = MemoryStore() if memory is None else memory
         self._apart = 0
-        self._file, self._lock, self.secret = opened_store(path)
+        self._file = SqliteFile(path, CONVERSATIONS)
+        self.secret = self._file.facts["secret"]
 
     @property
     def accesses(self) -> int:
@@ -116,7 +118,7 @@ class SqliteStore:
             some = keys[start : start + MOST_KEYS]
             marks = ", ".join("?" * len(some))
             query = f"SELECT key, number FROM turns WHERE NOT partial AND key IN ({marks})"  # noqa: S608 - marks
-            found = self._rows(query, some)
+            found = self._file.rows(query, some)
             numbers: dict[bytes, list[int]] = {}
             for key, number in found:
                 numbers.setdefault(key, []).append(number)
@@ -130,14 +132,14 @@ class SqliteStore:
         """Return the newest turns whose request began so."""
         own = [node for node in self._memory.children(origin) if node.number < 0]
         query = "SELECT number FROM turns WHERE origin = ? ORDER BY number DESC LIMIT ?"
-        rows = self._rows(query, (origin, MOST_SIBLINGS))
+        rows = self._file.rows(query, (origin, MOST_SIBLINGS))
         return [*self._nodes(number for (number,) in reversed(rows)), *own]
 
     def by_nonce(self, tenant: bytes, nonce: bytes) -> Node | None:
         """Return the turn of a number."""
         if (node := self._memory.by_nonce(tenant, nonce)) is not None:
             return node
-        rows = self._rows("SELECT number FROM turns WHERE nonce = ? AND tenant = ?", (nonce, tenant))
+        rows = self._file.rows("SELECT number FROM turns WHERE nonce = ? AND tenant = ?", (nonce, tenant))
         return next(iter(self._nodes(number for (number,) in rows)), None)
 
     def add(self, node: Node) -> None:
@@ -147,12 +149,9 @@ class SqliteStore:
             StoreError: the file cannot be written.
         """
         if not (node.private or (node.parent is not None and node.parent.number < 0)):
-            try:
-                done = self._file.execute(INSERT, _row(node))
-            except sqlite3.Error as error:
-                raise StoreError(f"a turn could not be written to {self.path}: {error}") from error
-            assert done.lastrowid is not None
-            node.number = done.lastrowid
+            number = self._file.change(INSERT, _row(node))
+            assert number is not None
+            node.number = number
         elif not node.number:
             self._apart += 1
             node.number = -self._apart  # none that the file gives, so that it tells what is in memory alone
@@ -165,7 +164,6 @@ class SqliteStore:
     def close(self) -> None:
         """Close the file, and let another process write it."""
         self._file.close()
-        self._lock.close()
 
     def _nodes(self, numbers: Iterable[int]) -> list[Node]:
         return [self._memory.numbered(number) or self._load(number) for number in numbers]
@@ -173,7 +171,7 @@ class SqliteStore:
     def _load(self, number: int) -> Node:
         """Return a turn with its ancestors, which are read where they are not in memory."""
         parent: Node | None = None
-        for row in self._rows(PATH, (number,)):
+        for row in self._file.rows(PATH, (number,)):
             node = self._memory.numbered(row[0])
             if node is None:
                 node = self._checked(row, parent)
@@ -198,82 +196,6 @@ class SqliteStore:
         # msgspec's errors are of values; one of types is a column that another program has changed.
         except (ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"the turn {row[0]} of {self.path} is damaged: {error}") from error
-
-    def _rows(self, query: str, values: Sequence[Any]) -> list[Any]:
-        try:
-            return self._file.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(f"the store {self.path} cannot be read: {error}") from error
-
-
-def opened_store(path: Path) -> tuple[sqlite3.Connection, IO[bytes], bytes]:
-    """Return the open file of a store, made where it is missing; its lock; and its secret.
-
-    Raises:
-        StoreError: the file is not such a store, cannot be written, or another process writes it.
-    """
-    with ExitStack() as opened:
-        lock = opened.enter_context(_locked(path))
-        try:
-            # Conversations are for the one who runs the server; SQLite's other files get the same mode.
-            path.touch(mode=0o600)
-            # Each statement is a transaction of its own, committed when it returns. A server in a thread uses
-            # the store there, and not where it was made; one at a time in either case.
-            file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            opened.enter_context(closing(file))
-            _require_own(file)
-            file.execute("PRAGMA journal_mode = WAL")
-            file.execute("PRAGMA synchronous = NORMAL")
-            file.executescript(SCHEMA)
-            secret = _fact(file, "secret", new_secret())
-            version = _fact(file, "version", b"%d" % VERSION)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"the file {path} is no store of conversations, or cannot be used: {error}"
-            ) from error
-        if version != b"%d" % VERSION:
-            said = version.decode("ascii", "replace")[:20]
-            raise StoreError(f"the store {path} has the version {said}, and this program reads {VERSION}")
-        opened.pop_all()
-    return file, lock, secret
-
-
-def _require_own(file: sqlite3.Connection) -> None:
-    """Check that a database is new or a store, before anything of it is changed.
-
-    Raises:
-        sqlite3.Error: it is neither.
-    """
-    tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
-    if tables and "facts" not in tables:
-        raise sqlite3.DatabaseError("it is the database of another program")
-
-
-def _fact(file: sqlite3.Connection, name: str, new: bytes) -> bytes:
-    file.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, new))
-    (value,) = file.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-    # SQLite keeps values of any type in any column; a short secret could be guessed.
-    if not isinstance(value, bytes) or len(value) < len(new):
-        raise sqlite3.DatabaseError(f"its {name} is damaged")
-    return value
-
-
-def _locked(path: Path) -> IO[bytes]:
-    """Return a file whose lock is held; the system gives it back when the process ends, however it does."""
-    try:
-        # A file of its own: closing a second handle of the store would drop SQLite's own locks. It is never
-        # removed: of two processes, one could then lock the old file, and one a new one.
-        lock = path.with_name(path.name + ".lock").open("ab")
-    except OSError as error:
-        raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise StoreError(
-            f"another process writes the store {path}; end it, or give this one a file of its own"
-        ) from error
-    return lock
 
 
 # --- nodes as rows ---

@@ -357,7 +357,7 @@ async def test_a_damaged_turn_of_a_file_is_a_typed_error(column: str, value: obj
         "delivered": 0,
         column: value,
     }
-    file._change(
+    file._file.change(
         "INSERT INTO served (key, histories, pause, delivered) VALUES (?, ?, ?, ?)", (*whole.values(),)
     )
     with closing(file), pytest.raises(StoreError, match="cannot be read"):
@@ -403,7 +403,7 @@ async def test_a_turn_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Pa
     with closing(ConversationFile(tmp_path / "kept.db")) as file:
         kept = Conversations(file=file)
         kept.keep(b"k", Turn(histories, delivered=1))
-        file._file.execute(
+        file._file.change(
             "CREATE TRIGGER full BEFORE INSERT ON served BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
         with pytest.raises(StoreError, match="full"):

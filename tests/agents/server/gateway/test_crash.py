@@ -104,7 +104,7 @@ def test_killed_at_random_moments_nothing_delivered_is_lost(tmp_path: Path) -> N
 
 def assert_stored(store: SqliteStore, client: Client) -> None:
     """Check that every turn that a client got is in the store once, with its ids."""
-    rows = store._rows("SELECT number FROM turns WHERE NOT partial ORDER BY number", ())
+    rows = store._file.rows("SELECT number FROM turns WHERE NOT partial ORDER BY number")
     nodes: list[Node] = list(store._nodes(number for (number,) in rows))
     found = [(list(node.prompt()), list(node.sampled)) for node in nodes]
     for prompt, answer in zip(client.prompts, client.answers, strict=True):

@@ -12,6 +12,7 @@ import pytest
 from codec_agents.dialects import Message, MessageCall
 from codec_agents.exceptions import StoreError
 from codec_agents.server import Gateway, ScriptedBackend
+from codec_agents.server.backends.conversation_file import ConversationFile
 from codec_agents.server.gateway.mint import Mint, new_nonce
 from codec_agents.server.gateway.sqlite_store import SqliteStore
 from codec_agents.server.gateway.store import MOST_SIBLINGS, MemoryStore
@@ -104,59 +105,24 @@ def test_broken_turns_are_children_and_no_history_and_private_ones_are_in_memory
     again.close()
 
 
-def test_others_read_while_one_process_writes_and_no_second_one_does(tmp_path: Path) -> None:
+def test_a_file_of_an_earlier_version_of_this_package_is_opened_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "kept.db"
-    store = SqliteStore(path)
-    store.add(node())
-    with pytest.raises(StoreError, match="another process writes the store"):
-        SqliteStore(path)
-    reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    assert reader.execute("SELECT count(*) FROM turns").fetchone() == (1,)
-    reader.close()
-    assert path.stat().st_mode & 0o077 == 0, "conversations are for their owner alone"
-    store.close()
-    SqliteStore(path).close()
+    _, first, _ = stored(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        assert file.execute("SELECT value FROM facts WHERE name = 'version'").fetchone() == (b"1",)
+        file.execute("DROP TABLE served")  # which came later, in the same version
+    again = SqliteStore(path)
+    assert again.find([first.key])[0].ids() == first.ids()
+    again.close()
+    ConversationFile(path).close()
 
 
-@pytest.mark.parametrize("content", [b"not a database, but long enough to be read as one" * 20, None])
-def test_another_file_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / ("kept.db" if content else "missing/kept.db")
-    if content:
-        path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"kept\.db"):
-        SqliteStore(path)
-
-
-@pytest.mark.parametrize("name", ["secret", "version"])
-@pytest.mark.parametrize("value", [10**9, "text", b"", 1.5])
-def test_damaged_facts_of_a_store_are_a_typed_error(name: str, value: object, tmp_path: Path) -> None:
-    """A number would be so many zeros to `bytes`, and a short secret can be guessed."""
+def test_a_short_secret_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "kept.db"
     SqliteStore(path).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as file:
-        file.execute("UPDATE facts SET value = ? WHERE name = ?", (value, name))
-    with pytest.raises(StoreError, match=f"its {name} is damaged"):
-        SqliteStore(path)
-
-
-def test_the_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "theirs.db"
-    with closing(sqlite3.connect(path)) as file:
-        file.execute("CREATE TABLE theirs (x)")
-    before = path.read_bytes()
-    with pytest.raises(StoreError, match="database of another program"):
-        SqliteStore(path)
-    assert path.read_bytes() == before
-
-
-def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "kept.db"
-    SqliteStore(path).close()
-    connection = sqlite3.connect(path)
-    connection.execute("UPDATE facts SET value = x'39' WHERE name = 'version'")
-    connection.commit()
-    connection.close()
-    with pytest.raises(StoreError, match="has the version 9"):
+        file.execute("UPDATE facts SET value = x'00' WHERE name = 'secret'")
+    with pytest.raises(StoreError, match="its secret is damaged"):
         SqliteStore(path)
 
 
