@@ -23,6 +23,7 @@ from codec_agents.engines.base import (
     context_of,
 )
 from codec_agents.engines.codec import CodecEngine, check_map, frame_parser, frames_of
+from codec_agents.engines.context import MAX_DOCUMENT
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.engine import HttpEngine, Outgoing
 from codec_agents.engines.http.first_bytes import (
@@ -192,7 +193,7 @@ class AutoEngine:
 
     async def _who(self, request: GenerationRequest) -> str | None:
         for path, kind in KNOWN_BY:
-            status, body = await ask(self._probe, "GET", path, None, request.timeouts)
+            status, body = await ask(self._probe, "GET", path, None, request.timeouts, limit=MAX_DOCUMENT)
             if status == 200 and OF_VLLM not in body:
                 return kind
         return None

@@ -13,6 +13,7 @@ from typing import Any
 
 from codec_agents.dialects.forms import DialectForms
 from codec_agents.dialects.messages import Message, MessageCall
+from codec_agents.dialects.open_calls import OpenCalls
 from codec_agents.dialects.pieces import Literal, Piece, template_pieces
 from codec_agents.dialects.values import ThinkingMode
 from codec_agents.dialects.writing.literals import plain_string
@@ -184,8 +185,11 @@ class MessageTurns:
         expected = self._open
         self._open = []
         places: dict[int, WrittenTurn] = {}
+        # Clients name the id that they have: their own, or the family's that was written in place of it.
+        calls = OpenCalls([(given, call.id) for given, call in expected])
         for number in range(start, stop):
-            place = _place_of(messages[number], self._first + number, expected, places)
+            # A prompt that was read may hold results whose calls it only spells: they are taken in their order.
+            place = _taken(calls, messages[number], self._first + number) if expected else len(places)
             known = expected[place][1] if expected else None
             places[place] = _result(messages[number], known)
         # The last message may end with calls: their results are then still to come.
@@ -223,27 +227,15 @@ class MessageTurns:
         ]
 
 
-def _place_of(
-    message: Message,
-    number: int,
-    expected: Sequence[tuple[str | None, KnownCall]],
-    taken: Mapping[int, WrittenTurn],
-) -> int:
+def _taken(calls: OpenCalls, message: Message, number: int) -> int:
     """Return which of the calls a result answers: the one of its id, or the first without a result."""
-    # A prompt that was read may hold results whose calls it only spells: they are taken in their order.
-    if not expected:
-        return len(taken)
-    # Clients name the id that they have: their own, or the family's that was written in place of it.
-    free = [place for place in range(len(expected)) if place not in taken]
-    named = [place for place in free if message.call_id in (expected[place][0], expected[place][1].id)]
-    if message.call_id is None:
-        named = free
-    if not named:
+    place = calls.take(message.call_id)
+    if place is None:
         raise PromptError(
             f"message {number} is the result of {message.call_id or 'a call'!r}, which no call before it has "
             "as its id, or which has its result"
         )
-    return named[0]
+    return place
 
 
 def _result(message: Message, known: KnownCall | None) -> WrittenTurn:

@@ -284,18 +284,44 @@ class HttpEngine:
     ) -> bytes:
         """Read a small body, as far as it comes in time."""
         body = bytearray()
-        chunks = aiter(response.stream)
         try:
             with anyio.CancelScope(deadline=deadlines.instant()):
-                while len(body) <= limit and (chunk := await anext(chunks, None)) is not None:
-                    body += chunk
+                await _fill(body, response, limit)
         # What came says more than how it ended; faults of this code are no such end.
         except Exception as error:
             if not isinstance(self.pool.failure(error, deadlines.timeouts), EngineError):
                 raise
+        return bytes(body)
+
+    async def read_whole(self, response: HttpResponse, timeouts: Timeouts, limit: int) -> bytes:
+        """Read a document to its end: the beginning of one would be taken for another document.
+
+        Raises:
+            EngineStreamError: it broke off, or is larger than `limit` bytes.
+        """
+        body = bytearray()
+        try:
+            is_whole = await _fill(body, response, limit)
+        except Exception as error:
+            if (failure := self.pool.failure(error, timeouts)) is error:
+                raise
+            raise failure from None
+        if not is_whole:
+            raise EngineStreamError(
+                self.name, f"an answer has more than {limit} bytes, and is not read", transient=False
+            )
+        return bytes(body)
+
+
+async def _fill(body: bytearray, response: HttpResponse, limit: int) -> bool:
+    """Read a response into `body`; return False where it is larger than `limit`, and closed for that."""
+    chunks = aiter(response.stream)
+    while (chunk := await anext(chunks, None)) is not None:
+        body += chunk
         if len(body) > limit:
             await close(response, chunks)
-        return bytes(body)
+            return False
+    return True
 
 
 def error_message(body: bytes) -> str:

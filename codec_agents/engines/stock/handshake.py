@@ -178,10 +178,10 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     limit: int = MAX_ERROR_BODY,
 ) -> tuple[int, bytes]:
-    """Make one plain call; return the status and the body.
+    """Make one plain call; return the status and the body, which is whole where the status is 200.
 
     Raises:
-        EngineError: no answer came in time.
+        EngineError: no answer came in time, or it broke off, or has more than `limit` bytes.
     """
     deadlines = Deadlines(timeouts)
     content = None if body is None else msgspec.json.encode(body)
@@ -191,6 +191,8 @@ async def ask(
     with anyio.CancelScope(deadline=deadlines.instant()):
         response = await engine.pool.send(method, path, content=content, headers=sent, timeouts=timeouts)
         try:
+            if response.status_code == 200:
+                return 200, await engine.read_whole(response, timeouts, limit)
             return response.status_code, await engine.read_limited(response, deadlines, limit)
         finally:
             await close(response)

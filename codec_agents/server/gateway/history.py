@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from codec_agents.dialects.bound import BoundDialect
 from codec_agents.dialects.messages import Message, ToolSpec
+from codec_agents.dialects.open_calls import OpenCalls
 from codec_agents.dialects.values import ThinkingMode
 from codec_agents.exceptions import PromptError
 from codec_agents.server.gateway.equivalence import joined, model_turn_form
@@ -159,30 +160,29 @@ def _in_order_of_calls(messages: Sequence[Message]) -> list[_Placed]:
     """Return messages with neighbouring results in the order of their calls."""
     # Results that come together may be in any order; a result is put behind the turn whose calls it answers.
     ordered: list[_Placed] = []
-    calls: list[str | None] = []
+    calls = OpenCalls(())
     results: dict[int, _Placed] = {}
     for number, message in enumerate(messages, 1):
         if message.role == "tool":
-            place = _place_of(message, number, calls, results)
+            place = _taken(calls, message, number)
             results[place] = _Placed(message, number, place)
             continue
         ordered += [results[place] for place in sorted(results)]
         results.clear()
         ordered.append(_Placed(message, number, None))
-        calls = [call.id for call in message.calls]
+        calls = OpenCalls([(call.id,) for call in message.calls])
     return [*ordered, *(results[place] for place in sorted(results))]
 
 
-def _place_of(message: Message, number: int, calls: Sequence[str | None], taken: Container[int]) -> int:
+def _taken(calls: OpenCalls, message: Message, number: int) -> int:
     """Return which of the calls before it a result answers: the one of its id, or the first without one."""
-    free = [place for place in range(len(calls)) if place not in taken]
-    named = [place for place in free if message.call_id is None or calls[place] == message.call_id]
-    if not named:
+    place = calls.take(message.call_id)
+    if place is None:
         raise PromptError(
             f"message {number} is the result of {message.call_id or 'a call'!r}; no call before it has this "
             "id, or it has its result already"
         )
-    return named[0]
+    return place
 
 
 def with_call_ids_of(results: Sequence[Message], calls: Message) -> list[Message]:

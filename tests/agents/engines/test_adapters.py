@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from codec_agents.engines.context import MAX_DOCUMENT
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.stock.adapters import meaning_of
-from codec_agents.exceptions import EngineStatusError
+from codec_agents.exceptions import EngineStatusError, EngineStreamError
 
 LISTED: dict[str, Any] = {
     "data": [
@@ -67,6 +68,38 @@ async def test_without_a_list_the_name_tells_until_there_is_one(
         await read(engine, ask(words, model="sql"))
         await engine.aclose()
     assert [body.get("lora_path") for _, _, body in server.seen if body] == ["sql", None, "sql", None, "sql"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("missing", [1, 40])
+async def test_a_list_that_breaks_off_is_not_taken_for_one_without_the_adapter(
+    words: Any, ask: Any, stock: Any, missing: int
+) -> None:
+    whole = json.dumps(LISTED).encode()
+
+    def broken(_: object) -> tuple[int, dict[str, str], list[bytes]]:
+        return 200, {"content-length": str(len(whole))}, [whole[:-missing]]
+
+    routes = {"/v1/models": broken, "/generate": stock.sglang_generate([21, 22, 23, 24, 25])}
+    async with stock.StockServer(routes) as server:
+        engine = SglangEngine(server.url, api="generate", handshake=False)
+        with pytest.raises(EngineStreamError, match="the connection to .* broke"):
+            await read(engine, ask(words, model="sql"))
+        server.routes["/v1/models"] = listing(LISTED)
+        await read(engine, ask(words, model="sql"))
+        await engine.aclose()
+    assert [body["lora_path"] for path, _, body in server.seen if path == "/generate"] == ["sql"]
+
+
+@pytest.mark.anyio
+async def test_a_list_that_is_too_long_to_be_read_is_an_error(words: Any, ask: Any, stock: Any) -> None:
+    long = listing({"data": [{"id": "x" * MAX_DOCUMENT}]})
+    async with stock.StockServer({"/v1/models": long}) as server:
+        engine = SglangEngine(server.url, api="generate", handshake=False)
+        with pytest.raises(EngineStreamError, match=f"more than {MAX_DOCUMENT} bytes") as raised:
+            await read(engine, ask(words, model="sql"))
+        await engine.aclose()
+    assert not raised.value.transient
 
 
 @pytest.mark.anyio
