@@ -26,7 +26,7 @@ class OpenCalls:
         self._answered: set[int] = set()
 
     def take(self, call_id: str | None) -> int | None:
-        """Return the place of the first open call of an id, or of all without one; None where there is none."""
+        """Return the place of the first open call of an id, or of all without one; None for none."""
         places = self._unnamed if call_id is None else self._places.get(call_id, deque())
         # A call is in several of these: by each of its ids, and for results without one.
         while places and places[0] in self._answered:

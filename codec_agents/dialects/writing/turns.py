@@ -188,7 +188,7 @@ class MessageTurns:
         # Clients name the id that they have: their own, or the family's that was written in place of it.
         calls = OpenCalls([(given, call.id) for given, call in expected])
         for number in range(start, stop):
-            # A prompt that was read may hold results whose calls it only spells: they are taken in their order.
+            # A prompt that was read may hold results whose calls it only spells: they stay in their order.
             place = _taken(calls, messages[number], self._first + number) if expected else len(places)
             known = expected[place][1] if expected else None
             places[place] = _result(messages[number], known)

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from codec_agents.exceptions import RecordError, RecordLostError
+from codec_agents.exceptions import RecordBusyError, RecordError, RecordLostError
 from codec_agents.records.continuing import sealed_part
-from codec_agents.records.files import is_being_written, open_locked
+from codec_agents.records.files import open_locked
 from codec_agents.records.format import RECORD_VERSION, Chain
 from codec_agents.records.header import running_versions, sampling_fields
 from codec_agents.records.reader import read_record
@@ -200,21 +200,32 @@ class ConversationRecords:
         if any(each.private for each in node.path()):
             return
         turns = [*self._waiting.pop(conversation, ()), (node, capture)]
-        path = self.path_of(conversation)
+        try:
+            self._write_all(conversation, turns)
         # An annotation, which is short. Waiting for it would hold the event loop, and an error would fail a
         # whole answer, so the turn is written with the next one, or at the end.
-        if path.exists() and is_being_written(path):
+        except RecordBusyError as error:
             self._waiting[conversation] = turns[: self._most_waiting]
             if len(turns) > self._most_waiting:
+                path = self.path_of(conversation)
                 raise RecordError(
                     f"another process has had the record {path} open for {self._most_waiting} turns; end it"
-                )
-            return
+                ) from error
+        # The client of this turn gets the error. Those of turns that waited have them, so they wait on.
+        except BaseException:
+            if turns[:-1]:
+                self._waiting[conversation] = turns[:-1]
+            raise
+
+    def _write_all(self, conversation: str, turns: list[tuple[Node, Capture]]) -> None:
+        """Write turns, and take from the list those that are written."""
+        path = self.path_of(conversation)
         file = open_locked(path)
         try:
-            place = self._place(conversation, file, capture)
-            for each, its in turns:
-                self._append(file, place, _lines(place, each, its))
+            place = self._place(conversation, file, turns[0][1])
+            while turns:
+                self._append(file, place, _lines(place, *turns[0]))
+                del turns[0]
         except BaseException as error:
             self._places.pop(conversation, None)  # what is in the file is read anew
             if isinstance(error, OSError):
@@ -249,7 +260,12 @@ class ConversationRecords:
 
     def _append(self, file: int, place: _Place, lines: Sequence[Line]) -> None:
         sealed = b"".join([place.chain.seal(encoded(line)) for line in lines])
-        write_line(file, sealed, flush=False)  # a flush takes milliseconds, and this is the event loop
+        try:
+            write_line(file, sealed, flush=False)  # a flush takes milliseconds, and this is the event loop
+        except OSError:
+            # Half a turn would be in the record, and one that waits would be written once more.
+            os.ftruncate(file, place.length)
+            raise
         place.length += len(sealed)
 
     def _place(self, conversation: str, file: int, capture: Capture) -> _Place:

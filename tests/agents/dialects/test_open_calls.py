@@ -18,6 +18,7 @@ MANY = 150
 class Counted(str):
     """An id that counts how often it is compared."""
 
+    __slots__ = ()
     compared = 0
 
     def __eq__(self, other: object) -> bool:

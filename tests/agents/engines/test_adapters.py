@@ -83,7 +83,7 @@ async def test_a_list_that_breaks_off_is_not_taken_for_one_without_the_adapter(
     routes = {"/v1/models": broken, "/generate": stock.sglang_generate([21, 22, 23, 24, 25])}
     async with stock.StockServer(routes) as server:
         engine = SglangEngine(server.url, api="generate", handshake=False)
-        with pytest.raises(EngineStreamError, match="the connection to .* broke"):
+        with pytest.raises(EngineStreamError, match="broke"):
             await read(engine, ask(words, model="sql"))
         server.routes["/v1/models"] = listing(LISTED)
         await read(engine, ask(words, model="sql"))

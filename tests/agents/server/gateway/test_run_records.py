@@ -215,6 +215,50 @@ async def test_a_turn_waits_while_its_record_is_annotated(tmp_path: Path) -> Non
         assert [turn.number for turn in read_record(path).turns] == [1, 2, 3]
 
 
+class FullFile:
+    """Takes half of what is written to it, and then no more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._write = os.write
+        self._calls = 0
+        monkeypatch.setattr(os, "write", self.write)
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        self._calls += 1
+        if self._calls > 1:
+            raise OSError(28, "No space left on device")
+        return self._write(descriptor, data[: len(data) // 2])
+
+
+async def test_a_turn_that_waits_outlasts_one_that_cannot_be_written(tmp_path: Path) -> None:
+    async with serving(record=tmp_path) as gateway:
+        messages = await talk(gateway, [], "Hi")
+        [path] = written(tmp_path)
+        descriptor = os.open(path, os.O_RDWR)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        messages = await talk(gateway, messages, "On")
+        os.close(descriptor)
+        with pytest.MonkeyPatch.context() as patch:
+            FullFile(patch)
+            refused = await gateway.ask(messages=[*messages, {"role": "user", "content": "And on"}])
+        assert (refused.status_code, len(read_record(path).turns)) == (500, 1)
+        await talk(gateway, messages, "And on")
+    assert [turn.number for turn in read_record(path).turns] == [1, 2, 3]
+
+
+async def test_no_half_of_a_turn_is_left_by_a_full_disk(tmp_path: Path) -> None:
+    async with serving(record=tmp_path) as gateway:
+        messages = await talk(gateway, [], "Hi")
+        [path] = written(tmp_path)
+        before = path.read_bytes()
+        with pytest.MonkeyPatch.context() as patch:
+            FullFile(patch)
+            refused = await gateway.ask(messages=[*messages, {"role": "user", "content": "On"}])
+        assert (refused.status_code, path.read_bytes()) == (500, before)
+        await talk(gateway, messages, "On")
+    assert [turn.complete for turn in read_record(path).turns] == [True, True]
+
+
 @pytest.mark.slow
 async def test_of_several_records_only_those_that_are_annotated_at_the_end_lack_turns(tmp_path: Path) -> None:
     async with serving(record=tmp_path) as gateway:
