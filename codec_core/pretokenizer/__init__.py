@@ -164,7 +164,9 @@ def pretokenizer_of(
 
 def _pretokenizer(stages: Sequence[programs.Stage], *, takes_spaces: bool) -> PreTokenizer:
     """Return the stages over texts with astral characters replaced or, where that is not possible, as is."""
-    if not any(isinstance(stage, programs.PatternIsolate) for stage in stages):
+    # The stand-ins of categories are enough unless a pattern, or a literal, may tell one from its category.
+    has_patterns = any(isinstance(stage, programs.PatternIsolate) for stage in stages)
+    if not has_patterns and _named_beyond_ascii(stages) == "":
         return PreTokenizer([_stage(stage, LAST_OF_BMP) for stage in stages], takes_spaces=takes_spaces)
     shadow_of = _shadow_for(stages)
     last = LAST if shadow_of is None else LAST_OF_BMP
@@ -172,18 +174,25 @@ def _pretokenizer(stages: Sequence[programs.Stage], *, takes_spaces: bool) -> Pr
     return PreTokenizer(made, shadow_of=shadow_of, takes_spaces=takes_spaces)
 
 
+def _named_beyond_ascii(stages: Iterable[programs.Stage]) -> str:
+    """Return the characters beyond ASCII that the operations of some stages name."""
+    ops = (op for stage in stages if isinstance(stage, programs.Alternation) for op in stage.ops)
+    return "".join(
+        filter(lambda c: not c.isascii(), chain.from_iterable(map(programs.named_characters, ops)))
+    )
+
+
 def _shadow_for(stages: Iterable[programs.Stage]) -> Shadow | None:
     """Return what keeps the sets of patterns, and all that operations tell apart."""
     from codec_core.pretokenizer.pattern_parser import parse_pattern
     from codec_core.pretokenizer.patterns import sets_of
 
-    sets, named = set(), ""
+    sets = {ASCII, SPACE, CharSet(CJK_RANGES), *map(category, category_ranges())}
+    # One by one: a literal may hold one of two characters of the same category, and not the other.
+    sets |= set(map(CharSet.of, _named_beyond_ascii(stages)))
     for stage in stages:
         if isinstance(stage, programs.PatternIsolate):
             sets |= sets_of(parse_pattern(stage.pattern))
-        elif isinstance(stage, programs.Alternation):
-            named += "".join(map(programs.named_characters, stage.ops))
-    sets |= {ASCII, SPACE, CharSet.of(named), CharSet(CJK_RANGES), *map(category, category_ranges())}
     try:
         return Shadow(borders_of(sets))
     except KeyError:  # an astral character without a stand-in: the stages then tell astral characters apart

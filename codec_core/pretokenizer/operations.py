@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from codec_core import pretokenizer_program as programs
 from codec_core.pretokenizer.pattern_sets import fold
 from codec_core.pretokenizer_program import Op
-from codec_core.unicode.classes import char_class, representatives
+from codec_core.unicode.classes import WHITE_SPACE, char_class, samples
 
 ASCII_PUNCTUATION = r"!-/:-@\[-`{-~"
 ClassOf = Callable[[str], str]
@@ -117,7 +117,12 @@ def is_total(ops: Sequence[Op]) -> bool:
     they match its first character alone.
     """
     counted = [op for op in ops if not isinstance(op, programs.TrailingWs)]
-    if not counted:
-        return False
-    pattern = re.compile("|".join(map(alternative_of, counted)))
-    return all(map(pattern.match, representatives()))
+    # Operations tell the characters of ASCII and white space apart, and of all others only the categories. A
+    # literal takes one character of its category and leaves the others.
+    classes = [op for op in counted if not isinstance(op, programs.Literals | programs.LiteralsCi)]
+    return _takes_all(counted, "".join(map(chr, range(128))) + WHITE_SPACE) and _takes_all(classes, samples())
+
+
+def _takes_all(ops: Sequence[Op], characters: str) -> bool:
+    match = re.compile("|".join(map(alternative_of, ops))).match
+    return bool(ops) and all(map(match, characters))

@@ -2,8 +2,8 @@
 
 `re` looks a character up in a set of the BMP in constant time, but walks sets that reach beyond it range by
 range. So the classes here stop at U+FFFF, and `shadow` replaces each astral character by a BMP character of
-the same general category that no pre-tokenizer operation names. A text and its shadow are cut at the same
-places.
+the same general category. A text and its shadow are cut at the same places, unless an operation names a
+character beyond ASCII, which may be a stand-in: for these there is a `Shadow` of their own.
 """
 
 from __future__ import annotations
@@ -95,10 +95,9 @@ def _spell(point: int) -> str:
     return f"\\x{point:02x}" if point < 0x80 else chr(point)
 
 
-@cache
-def representatives() -> str:
-    """Return characters that stand for all: the ASCII ones, white space, and each category's stand-in."""
-    return "".join(map(chr, range(128))) + WHITE_SPACE + "ſ" + "".join(_STAND_INS.values()) + "あア一"
+def samples() -> str:
+    """Return a character of each category that has any beyond ASCII and white space."""
+    return "\x80" + "".join(_STAND_INS.values())  # the control characters from U+0080 on are not astral
 
 
 class Shadow:

@@ -10,7 +10,7 @@ from codec_core import pretokenizer_program as programs
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.pretokenizer import PreTokenizer, alternative_of, ops_of_pattern, pretokenizer_of
 from codec_core.pretokenizer_program import ProgramV1, ProgramV2
-from codec_core.unicode.classes import WHITE_SPACE, shadow
+from codec_core.unicode.classes import WHITE_SPACE, samples, shadow
 from codec_core.unicode.generate_categories import TARGET, module_text
 from tests.cases import cases
 from tests.texts import random_text
@@ -75,6 +75,7 @@ LOOKING = ProgramV1(
     )
 )
 """Looks ahead first of all."""
+NAMED = r"[©®]|א| ?\p{L}+|[²]|\p{N}| ?[^\s\p{L}\p{N}]+[£]*|\s+"
 GAPS = ProgramV1((programs.Letters(lead_space=True), programs.Literals(("--", "->>"))))
 
 
@@ -113,6 +114,8 @@ REFERENCES = {
         [pre_tokenizers.Digits(individual_digits=True), split(GPT_2)],
     ),
     "gaps": (pretokenizer_of(GAPS, None), [split(r" ?\p{L}+|->>|--")]),
+    # These are the stand-ins of astral symbols, letters and numbers.
+    "named stand-ins": (pretokenizer_of(None, NAMED), [split(NAMED)]),
     "unknown pattern": (pretokenizer_of(None, r"\p{Lu}\p{Ll}*|\d+"), [split(r"\p{Lu}\p{Ll}*|\p{Nd}+")]),
 }
 
@@ -245,6 +248,18 @@ def test_case_of_literals(op):
     pattern = regex.compile(alternative_of(op))
     assert pattern.fullmatch("'s")
     assert bool(pattern.fullmatch("'S")) == isinstance(op, programs.LiteralsCi)
+
+
+@pytest.mark.parametrize("text", ["🙂!", "a🙂🙂 b", "x©!", "𐤀x", "🄀1", "!🙂£"])
+def test_a_named_character_is_not_taken_for_its_whole_category(text):
+    ours, steps = REFERENCES["named stand-ins"]
+    assert ours.cut(text) == reference_pieces(steps, text)
+
+
+def test_literals_of_every_category_leave_no_text_out():
+    literals = {*map(chr, range(128)), *WHITE_SPACE, *samples(), *"ſあア一"}
+    ours = pretokenizer_of(ProgramV1((programs.Literals(tuple(literals)),)), None)
+    assert ours.cut("aÉ½b") == ["a", "É½", "b"]
 
 
 def test_a_pattern_that_does_not_compile_is_refused():
