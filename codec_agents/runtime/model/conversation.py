@@ -109,32 +109,55 @@ class Conversation:
             on_first_id = self._report_handoffs if number == 1 else None
             async with self._tool_round(node, turn) as tools:
                 await self._ask(turn, Listeners(self._budget.watch, tools.take, on_first_id))
-                if turn.finish_reason == SPENT and not self._run.stopping:
-                    closed = self._following(self._close_reasoning(turn), turn, prompt.begin)
-                    prompt = await self._room.fit(number + 1, closed)
-                    continue
-                self._budget.renew()
-                if not tools.calls or self._run.stopping:
-                    tools.cancel()  # a stopped run answers no call, not even one that started early
-                    if check is not None and (again := await self._accept(check, turn)) is not None:
-                        prompt = await self._room.fit(number + 1, self._following(again, turn, prompt.begin))
-                        continue
-                    self._run.last_turns[node.path] = LastTurn(turn, prompt.begin, tuple(self._room.told))
-                    return turn.finish_reason or "stop"  # not every engine gives one
-                self._check("tool_calls", self._spent.tool_calls + len(tools.calls), limits.tool_calls)
-                waiting = await tools.start(pausing=self._context.suspends)
-            longer = self._next_prompt(node, turn, tools, waiting, prompt.begin)
+                waiting = await self._start_calls(tools, limits.tool_calls)
+            longer = await self._longer(node, turn, tools, waiting, check, prompt.begin)
+            if longer is None:
+                self._run.last_turns[node.path] = LastTurn(turn, prompt.begin, tuple(self._room.told))
+                return turn.finish_reason or "stop"  # not every engine gives one
             if number < limits.turns:  # else nothing may be dropped for a turn that is not asked for
                 prompt = await self._room.fit(number + 1, longer)
         raise self._limit("turns", limits.turns)
 
-    async def _accept(self, check: AnswerCheck, turn: Turn) -> list[int] | None:
+    async def _start_calls(self, tools: ToolRound, allowed: int) -> list[int] | None:
+        """Start the calls of a turn; return those that wait for a decision, or None if none is answered."""
+        if not tools.calls or self._run.stopping:
+            tools.cancel()  # a stopped run answers no call, not even one that started early
+            return None
+        self._check("tool_calls", self._spent.tool_calls + len(tools.calls), allowed)
+        return await tools.start(pausing=self._context.suspends)
+
+    async def _longer(
+        self,
+        node: BuiltModel,
+        turn: Turn,
+        tools: ToolRound,
+        waiting: list[int] | None,
+        check: AnswerCheck | None,
+        begin: int,
+    ) -> Prompt | None:
+        """Return the prompt of the turn after this one; None if this one is the last.
+
+        The tool round has been left: what is awaited inside one is cancelled with its calls.
+        """
+        if turn.finish_reason == SPENT and not self._run.stopping:
+            return self._following(self._close_reasoning(turn), turn, begin)
+        self._budget.renew()
+        if waiting is None:
+            return None if check is None else await self._accept(check, turn, begin)
+        if self._run.stopping and not waiting:  # stopped while its tools ran: no turn reads their results
+            self._spend(Usage(tool_calls=tools.started))
+            return None
+        return self._next_prompt(node, turn, tools, waiting, begin)
+
+    async def _accept(self, check: AnswerCheck, turn: Turn, begin: int) -> Prompt | None:
         """Keep the value of an answer, and let the answer leave; or return the prompt that corrects it."""
         try:
             value = await check.value(turn)
         except InvalidAnswerError as error:
             self._room.results = ()  # the next prompt adds a correction, and no results
-            return check.correct(turn, error, stopping=self._run.stopping, delivered=self._wiring.sent())
+            stopping, delivered = self._run.stopping, self._wiring.sent()
+            again = check.correct(turn, error, stopping=stopping, delivered=delivered)
+            return self._following(again, turn, begin)
         self._run.values[self._node.path] = value
         await self._generation.release_answer()
         return None

@@ -72,15 +72,21 @@ class ToolRound:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
         if self._group is None:
-            return
+            return False
         if error is not None:  # the turn is not complete, so no prompt will hold the results
             self._group.cancel_scope.cancel()
-        # The error stays outside the group, which would wrap it into a group of exceptions.
-        await self._group.__aexit__(None, None, None)
-        if error is None and self._error is not None:
+        # Of errors, only a cancellation goes through the group: one that `cancel` began has to end there, and
+        # any other error would be wrapped into a group of exceptions.
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            ends_here = bool(await self._group.__aexit__(kind, error, trace))
+        else:
+            ends_here = False
+            await self._group.__aexit__(None, None, None)
+        if self._error is not None and (error is None or ends_here):
             raise self._error
+        return ends_here
 
     def take(self, region: CallRegion) -> None:
         """Parse the calls of a region; start those of read-only tools."""

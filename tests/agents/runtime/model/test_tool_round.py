@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
 from codec_agents import Chat, Pipeline, tool
-from codec_agents.exceptions import EngineStreamError, LimitExceededError, NodeFailedError
+from codec_agents.exceptions import EngineStreamError, LimitExceededError, NodeFailedError, RecordLostError
 from codec_agents.testing import Call, Cut, PromptView, Say, ScriptedEngine, ScriptedModel
 from codec_agents.tools.tool import ResultIds
 from codec_agents.vocabularies import bundled_map
@@ -138,6 +141,52 @@ async def test_it_is_cancelled_when_the_run_is_left() -> None:
         async with declare(engine, [looker.tool]).run({"question": "go"}):
             await looker.started.wait()
     assert looker.cancelled
+
+
+async def test_a_record_that_is_lost_with_its_result_is_the_error_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The turn is still being generated, and the caller has cancelled nothing."""
+
+    class Disk:
+        close, fsync, full = os.close, os.fsync, False
+
+        @classmethod
+        def write(cls, descriptor: int, data: bytes) -> int:
+            if cls.full:
+                raise OSError(errno.ENOSPC, "No space left")
+            return os.write(descriptor, data)
+
+    @tool(read_only=True)
+    async def look() -> str:
+        """Look."""
+        Disk.full = True
+        return "seen"
+
+    monkeypatch.setattr("codec_agents.records.writer.os", Disk)
+    p = declare(gated(lambda _: Call("look"), anyio.sleep_forever), [look])
+    with anyio.fail_after(5), pytest.raises(RecordLostError, match="No space left"):
+        await p.invoke({"question": "go"}, record=tmp_path / "run.jsonl")
+
+
+async def test_a_run_that_is_stopped_while_its_tools_run_asks_no_further_turn() -> None:
+    turns: list[int] = []
+
+    @tool
+    async def change() -> str:
+        """Change."""
+        run.cancel(after="turn")
+        return "changed"
+
+    def script(prompt: PromptView) -> Any:
+        turns.append(prompt.turn)
+        return Call("change") if prompt.turn == 1 else "never said"
+
+    async with declare(ScriptedEngine(script), [change]).run({"question": "go"}) as run:
+        result = await run.wait()
+    assert turns == [1]
+    assert (result.usage["model"].tool_calls, result.outcomes["model"]) == (1, "finished")
+    assert result.histories["model"].told == ()  # no prompt holds the result
 
 
 async def test_a_retry_withdraws_nothing_and_runs_nothing_twice() -> None:
