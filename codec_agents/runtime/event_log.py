@@ -7,6 +7,7 @@ from typing import Self
 
 from codec_agents.concurrency.signal import Signal
 from codec_agents.events import Event
+from codec_agents.exceptions import RunError
 
 EVENT_BOUND = 256
 """Events that may wait for a reader before the run waits for it."""
@@ -47,7 +48,15 @@ class EventLog:
         self._changed.give()
 
     def read(self) -> EventReader:
-        """Read what is kept and what comes, until the log is closed."""
+        """Read what is kept and what comes, until the log is closed.
+
+        Raises:
+            RunError: the log has a reader: each of two would get the events that the other does not.
+        """
+        if self.wanted:
+            raise RunError(
+                "the events of this run are being read already; read them in one place, and hand them on"
+            )
         self.wanted = True
         return EventReader(self)
 

@@ -1,4 +1,4 @@
-"""The output of one sink: kept for the result, and followed by at most one reader while the run goes."""
+"""The output of one sink: kept for the result, and followed by any readers while the run goes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ Item = TypeVar("Item", bound=Sequence[object])
 
 
 class SinkOutput:
-    """The ids and text that reached one sink. The stream waits for a reader that lags."""
+    """The ids and text that reached one sink. The stream waits for the reader that lags most."""
 
     __slots__ = (
         "_changed",
         "_closed",
         "_ends",
         "_error",
-        "_position",
-        "_reading",
+        "_readers",
         "ids",
         "pieces",
     )
@@ -37,8 +36,8 @@ class SinkOutput:
         """Where each batch ends among the ids."""
         self._closed = False
         self._error: BaseException | None = None
-        self._reading = False
-        self._position = 0
+        self._readers: list[Place] = []
+        """The places of those that have begun to read."""
         self._changed = Signal()
         """One for both sides: a reader waits when there is nothing to read, a writer when there is much."""
 
@@ -48,20 +47,22 @@ class SinkOutput:
         return "".join(self.pieces)
 
     def add(self, ids: Sequence[int], text: str | None) -> bool:
-        """Add ids and, at a text sink, the text they complete; return whether the reader lags now."""
+        """Add ids and, at a text sink, the text they complete; return whether a reader lags now."""
         self.ids += ids
         self._ends.append(len(self.ids))
         self.pieces.append(text or "")
         self._changed.give()
-        return self._reading and self.lags
+        return bool(self._readers) and self.lags
 
     @property
     def lags(self) -> bool:
         """True if a reader is so far behind that the stream has to wait for `room`."""
-        return self._reading and len(self._ends) - self._position >= READ_AHEAD and not self._closed
+        if self._closed or not self._readers:
+            return False
+        return len(self._ends) - min(place.position for place in self._readers) >= READ_AHEAD
 
     async def room(self) -> None:
-        """Wait until the reader has read more, or left."""
+        """Wait until a reader has read more, or left."""
         await self._changed.wait()
 
     def close(self, error: BaseException | None = None) -> None:
@@ -81,14 +82,16 @@ class SinkOutput:
     def _batch(self, position: int) -> list[int]:
         return self.ids[self._ends[position - 1] if position else 0 : self._ends[position]]
 
-    def advance(self) -> int | None:
-        """Return where the reader reads next; None if there is nothing to read now."""
-        self._reading = True
-        position = self._position
+    def advance(self, place: Place) -> int | None:
+        """Return where a reader reads next; None if there is nothing to read now."""
+        if not place.begun:  # only now: a reader that is made and never asked holds nothing up
+            place.begun = True
+            self._readers.append(place)
+        position = place.position
         if position == len(self._ends):
             return None
-        self._position = position + 1
-        if len(self._ends) - self._position <= CAUGHT_UP:
+        place.position = position + 1
+        if len(self._ends) - place.position <= CAUGHT_UP:
             self._changed.give()
         return position
 
@@ -105,29 +108,41 @@ class SinkOutput:
         await self._changed.wait()
         return True
 
-    def detach(self) -> None:
-        """Remove the reader; the stream no longer waits for it."""
-        self._reading = False
-        self._changed.give()
+    def detach(self, place: Place) -> None:
+        """Remove a reader; the stream no longer waits for it."""
+        if place.begun:
+            self._readers.remove(place)
+            self._changed.give()
+
+
+class Place:
+    """How far one reader of a sink has come. The sink refers to it, and not to the reader, which may go."""
+
+    __slots__ = ("begun", "position")
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.begun = False
 
 
 class SinkReader(Generic[Item]):
-    """Follows one sink. Dropping the reader, as `break` does, removes it from the stream."""
+    """Follows one sink from its first batch on. Dropping the reader, as `break` does, removes it."""
 
     def __init__(self, output: SinkOutput, item: Callable[[int], Item]) -> None:
         self._output = output
         self._item = item
+        self._place = Place()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Item:
         while True:
-            if (position := self._output.advance()) is None:
+            if (position := self._output.advance(self._place)) is None:
                 if not await self._output.more():
                     raise StopAsyncIteration
             elif item := self._item(position):  # a batch may complete no character, and have no text
                 return item
 
     def __del__(self) -> None:
-        self._output.detach()
+        self._output.detach(self._place)

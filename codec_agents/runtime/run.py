@@ -114,11 +114,14 @@ class Run:
 
         While a reader iterates, the run waits for it when it lags. Without a reader, only the last few events
         are kept.
+
+        Raises:
+            RunError: they are being read already.
         """
         return self._context.events.read()
 
     def text(self, sink: str) -> SinkReader[str]:
-        """Yield the text of a sink as it arrives; raise the run's error at the end if it failed.
+        """Yield the text of a sink from its beginning, as it arrives; raise the run's error if it failed.
 
         Raises:
             RunError: the pipeline has no such sink.
@@ -126,7 +129,7 @@ class Run:
         return self._sink(sink).read_text()
 
     def ids(self, sink: str) -> SinkReader[list[int]]:
-        """Yield the ids that reach a sink, in batches; raise the run's error at the end if it failed.
+        """Yield the ids of a sink from its beginning, in batches; raise the run's error if it failed.
 
         Raises:
             RunError: the pipeline has no such sink.

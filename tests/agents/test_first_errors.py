@@ -56,6 +56,29 @@ def test_a_split_that_returns_none_is_told_so() -> None:
         pipeline.connect("q", "f.item").connect("f.s", "out").invoke_sync({"q": "x"})
 
 
+@pytest.mark.parametrize("value", [b"hi", "hi", [True], ["x"], [2**40], 5])
+@pytest.mark.parametrize("splits", [False, True])
+def test_what_is_no_ids_is_refused_of_a_function_and_of_one_that_splits(value: Any, splits: bool) -> None:
+    """Bytes and truth values are numbers to Python, and would go on as ids that were not meant."""
+    pipeline, ids = Pipeline("desk").input("q", type="ids", map="demo/bytes"), {"map": "demo/bytes"}
+    if splits:
+        body = Pipeline("body").input("item", type="ids", **ids).sink("s", text=False).connect("item", "s")
+        pipeline.map("f", body, over="item", items=lambda given: [given, value])
+    else:
+        pipeline.function("f", lambda item: value, **ids)
+    pipeline.sink("out").connect("q", "f.item").connect("f", "out")
+    with pytest.raises(NodeFailedError, match=r"node 'f' .* returned .*( no id| not ids) of the map"):
+        pipeline.invoke_sync({"q": [1, 2]})
+
+
+@pytest.mark.parametrize("value", [b"hi", ["hi"], None, 5])
+def test_what_is_no_text_is_refused_among_the_items_of_a_function(value: Any) -> None:
+    body = Pipeline("body").input("item").sink("s").connect("item", "s")
+    pipeline = Pipeline("desk").input("q").map("f", body, over="item", items=lambda _: [value]).sink("out")
+    with pytest.raises(NodeFailedError, match=r"node 'f' .* returned among its items \w+, not text"):
+        pipeline.connect("q", "f.item").connect("f.s", "out").invoke_sync({"q": "x"})
+
+
 def test_a_missing_map_file_names_the_folder_that_was_searched(tmp_path: Path) -> None:
     pipeline = tmp_path / "desk.yaml"
     pipeline.write_text(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from codec_agents.exceptions import NodeFailedError
 from codec_agents.graph.kinds import VALUE
 from codec_agents.runtime.edges.slots import Slots
+from codec_agents.runtime.nodes.returned import checked_value
 from codec_agents.runtime.reporting import ask, report_finished, report_started
 from codec_agents.runtime.wall_time import WallTime
-from codec_core.exceptions import UnencodableTextError
-from codec_core.tokenizer import check_text
 
 if TYPE_CHECKING:
     from codec_agents.plan.nodes import BuiltFunction
@@ -32,24 +29,4 @@ async def run_function(node: BuiltFunction, wiring: Wiring, context: NodeContext
 
 
 def _checked(node: BuiltFunction, result: Any) -> list[int] | str:
-    """Return the result of a function; refuse a result that the edges from the node cannot carry."""
-    if node.vocabulary is None:
-        if not isinstance(result, str):
-            raise NodeFailedError(
-                node.path, TypeError(f"the function returned {type(result).__name__}, not text")
-            )
-        try:
-            check_text(result)  # a record and a file could not hold it
-        except UnencodableTextError as error:
-            raise NodeFailedError(node.path, error) from None
-        return result
-    if isinstance(result, str) or not isinstance(result, Iterable):
-        problem = f"the function returned {type(result).__name__}, not ids of the map {node.vocabulary.id}"
-        raise NodeFailedError(node.path, TypeError(problem))
-    ids = list(result)
-    for token_id in ids:
-        # A `bool` is an `int` as well, and numpy's integers are none that a record could hold.
-        if type(token_id) is not int or not node.vocabulary.is_valid(token_id):
-            problem = f"the function returned {token_id!r}, which is no id of the map {node.vocabulary.id}"
-            raise NodeFailedError(node.path, ValueError(problem))
-    return ids
+    return checked_value(node.path, node.vocabulary, result, "the function returned")

@@ -21,6 +21,7 @@ from codec_agents.runtime.control import NodeSkipped
 from codec_agents.runtime.edges.channel import Arrivals
 from codec_agents.runtime.edges.slots import Slots
 from codec_agents.runtime.edges.transducers import TRANSDUCERS
+from codec_agents.runtime.nodes.returned import checked_value
 from codec_agents.runtime.nodes.splitting import Gathered, IdSplitter, TextSplitter
 from codec_agents.runtime.reporting import ask
 from codec_core.tokenizer import pick_tokenizer
@@ -133,11 +134,14 @@ class Items:
     async def _called(self, value: Value) -> list[Value]:
         assert not isinstance(self._node.split, str)
 
+        vocabulary = self._node.vocabularies[self._node.over]
+
         def checked(items: Any) -> list[Value]:
-            if isinstance(items, str) or not isinstance(items, Iterable):
+            if isinstance(items, str | bytes) or not isinstance(items, Iterable):
                 problem = f"the function that splits returned {type(items).__name__}, not a list of items"
                 raise NodeFailedError(self._node.path, TypeError(problem))
-            return [item if isinstance(value, str) else list(item) for item in items]
+            giver = "the function that splits returned among its items"
+            return [checked_value(self._node.path, vocabulary, item, giver) for item in items]
 
         return await ask(self._node.split, self._node, self._context, checked, value)
 

@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from codec_agents.events import NodeStarted
+from codec_agents.exceptions import RunError
 from codec_agents.runtime.event_log import EVENT_BACKLOG, EVENT_BOUND, EventLog
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])]
@@ -53,3 +54,15 @@ async def test_a_slow_reader_stalls_the_writers() -> None:
             await anext(reader)
     assert written == EVENT_BOUND * 6
     del reader
+
+
+async def test_a_second_reader_is_refused_until_the_first_one_has_left() -> None:
+    log = EventLog()
+    await log.write(event(0))
+    await log.write(event(1))
+    reader = log.read()
+    assert await anext(reader) == event(0)
+    with pytest.raises(RunError, match="being read already"):
+        log.read()
+    del reader
+    assert await anext(log.read()) == event(1)
