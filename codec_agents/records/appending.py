@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from codec_agents.exceptions import RecordDamagedError, RecordError
 from codec_agents.records.files import BINARY, lock
 from codec_agents.records.format import MAX_LINE_BYTES, BrokenSealError, Chain
-from codec_agents.records.writer import annotation, encoded, write_line
+from codec_agents.records.writer import LongLineError, annotation, sealed_line, write_line
 
 SealedLines: TypeAlias = Iterator[tuple[bytes, str]]
 """Each line of a record, and the chained hash after it."""
@@ -46,9 +46,10 @@ def append_line(
         for _ in lines:  # the rest: the new line continues the chain of the last one
             pass
         try:
-            write_line(descriptor, chain.seal(encoded(dict(line))), flush=True)
-        except OSError as error:
-            raise RecordError(f"cannot write the record {path}: {error.strerror or error}") from error
+            write_line(descriptor, sealed_line(chain, dict(line)), flush=True)
+        except (OSError, LongLineError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RecordError(f"cannot write the record {path}: {reason}") from error
     finally:
         os.close(descriptor)
 

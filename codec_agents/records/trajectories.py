@@ -8,9 +8,9 @@ once how its ids were drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from codec_agents.plan.nodes import declared_path
 from codec_agents.records.logprobs import same_distribution
@@ -20,6 +20,7 @@ from codec_core.frames import SampledValues, WeightVersion
 class Turn(Protocol):
     """The parts of a recorded turn that a row is made of."""
 
+    node: str
     generated: list[int]
     finish_reason: str | None
     complete: bool
@@ -40,8 +41,8 @@ class TurnsOfNodes(Protocol):
     header: dict[str, Any]
 
     @property
-    def nodes(self) -> list[str]:
-        """The nodes that asked a model."""
+    def turns(self) -> Sequence[Turn]:
+        """The turns of all nodes, those of each in order."""
 
     @property
     def rewards(self) -> dict[str, float]:
@@ -53,9 +54,6 @@ class TurnsOfNodes(Protocol):
 
     def details(self, node: str) -> dict[str, Any]:
         """Return the header's fields of a node."""
-
-    def of_node(self, node: str) -> Sequence[Turn]:
-        """Return the turns of a node, in order."""
 
 
 @dataclass(slots=True)
@@ -164,22 +162,34 @@ def trajectories_of(record: TurnsOfNodes, nodes: Sequence[str] = ()) -> list[Tra
         record: the run.
         nodes: only these, by their own or their declared paths; all where empty.
     """
+    turns: dict[str, list[Turn]] = {}
+    for turn in record.turns:
+        turns.setdefault(turn.node, []).append(turn)
+    # Once: each of them looks through all lines, and a map has as many nodes as items.
+    notes = _Notes(record.rewards, record.metadata)
     rows: list[Trajectory] = []
-    for node in record.nodes:
+    for node, mine in turns.items():
         # Items of a map and rounds of a loop have paths of their own; the declared path names all of them.
         if not nodes or {node, declared_path(node)} & set(nodes):
-            rows += _rows_of(record, node)
+            rows += _rows_of(record, node, mine, notes)
     return rows
 
 
-def _rows_of(record: TurnsOfNodes, node: str) -> Iterator[Trajectory]:
+class _Notes(NamedTuple):
+    """What annotations say of a run."""
+
+    rewards: Mapping[str, float]
+    metadata: Mapping[str, Any]
+
+
+def _rows_of(record: TurnsOfNodes, node: str, turns: Iterable[Turn], notes: _Notes) -> Iterator[Trajectory]:
     row: Trajectory | None = None
     part = 0
-    for turn in record.of_node(node):
+    for turn in turns:
         if row is not None and not _continues(row, turn):
             yield row
             row, part = None, part + 1
-        row = row or _new_row(record, node, part, turn.sampling)
+        row = row or _new_row(record, node, part, turn.sampling, notes)
         row._add(turn)
     if row is not None:
         yield row
@@ -191,9 +201,10 @@ def _continues(row: Trajectory, turn: Turn) -> bool:
     return drawn_alike and turn.prompt[: len(row.ids)] == row.ids
 
 
-def _new_row(record: TurnsOfNodes, node: str, part: int, sampling: Mapping[str, Any] | None) -> Trajectory:
-    details = record.details(node)
-    rewards = record.rewards
+def _new_row(
+    record: TurnsOfNodes, node: str, part: int, sampling: Mapping[str, Any] | None, notes: _Notes
+) -> Trajectory:
+    details, rewards = record.details(node), notes.rewards
     # The most specific reward: of this item or round, of the declared node, of the run.
     return Trajectory(
         run_id=record.header.get("run_id"),
@@ -205,5 +216,5 @@ def _new_row(record: TurnsOfNodes, node: str, part: int, sampling: Mapping[str, 
         logprob_mode=details.get("logprob_mode"),
         sampling=(details.get("sampling") or {}) if sampling is None else sampling,
         reward=rewards.get(node, rewards.get(declared_path(node), rewards.get(""))),
-        metadata=record.metadata,
+        metadata=notes.metadata,
     )

@@ -35,7 +35,7 @@ from codec_agents.events import (
 )
 from codec_agents.exceptions import RecordError, RecordLostError
 from codec_agents.records.files import create
-from codec_agents.records.format import RECORD_VERSION, Chain
+from codec_agents.records.format import MAX_LINE_BYTES, RECORD_VERSION, Chain
 from codec_agents.strict_json import is_finite
 
 if TYPE_CHECKING:
@@ -150,6 +150,10 @@ LINES: Mapping[type, Callable[[Any], dict[str, Any]]] = {
 """The line of each event; the other events repeat what these say."""
 
 
+class LongLineError(Exception):
+    """A line is longer than a record can hold."""
+
+
 class RecordPlace(msgspec.Struct, frozen=True):
     """A position in a record: the file, and the chained hash of its lines up to there."""
 
@@ -163,10 +167,12 @@ class Recorder:
     Attributes:
         elapsed: seconds of the run that the file held before this recorder wrote to it.
         noted: called with the fields of each line after it was written, and the chain up to it.
+        longest: the most bytes of a line.
     """
 
     elapsed: float = 0.0
     noted: Callable[[Mapping[str, Any], str], None] | None = None
+    longest: int = MAX_LINE_BYTES
 
     def __init__(
         self,
@@ -245,9 +251,9 @@ class Recorder:
         if self._lost is not None:  # a part of a line may be there: what follows could not be read
             raise self._lost
         try:
-            write_line(self._file, self._chain.seal(encoded(line)), flush=self._flushes)
-        except OSError as error:
-            self._lost = RecordLostError(self._path, error.strerror or str(error))
+            write_line(self._file, sealed_line(self._chain, line, self.longest), flush=self._flushes)
+        except (OSError, LongLineError) as error:
+            self._lost = RecordLostError(self._path, getattr(error, "strerror", None) or str(error))
             raise self._lost from error
         if self.noted is not None:
             self.noted(line, self._chain.value)
@@ -323,6 +329,18 @@ def _without_surrogates(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_surrogates(entry) for entry in value]
     return value
+
+
+def sealed_line(chain: Chain, line: dict[str, Any], longest: int = MAX_LINE_BYTES) -> bytes:
+    """Return a line as a record holds it.
+
+    Raises:
+        LongLineError: no reader would take it, and none that follows it.
+    """
+    made = chain.seal(encoded(line))
+    if len(made) > longest:
+        raise LongLineError(f"a line of {len(made)} bytes is longer than the {longest} that are read")
+    return made
 
 
 def write_line(descriptor: int, line: bytes, *, flush: bool) -> None:

@@ -87,6 +87,31 @@ def test_a_row_a_model_node_and_credit_by_node() -> None:
 # --- forms ---
 
 
+def test_the_lines_are_looked_through_as_often_for_many_items_as_for_one() -> None:
+    looks: list[int] = []
+
+    class Counted(RecordedRun):
+        @property
+        def annotations(self) -> list[dict[str, Any]]:
+            looks[-1] += 1
+            return []
+
+        @property
+        def nodes(self) -> list[str]:
+            looks[-1] += 1
+            return []
+
+        def of_node(self, node: str) -> list[RecordedTurn]:
+            looks[-1] += 1
+            return []
+
+    for count in (1, 50):
+        looks.append(0)
+        turns = [turn(f"each[{item}]/m", 1, [1], [2]) for item in range(count)]
+        assert [row.node for row in trajectories_of(Counted({}, turns))] == [each.node for each in turns]
+    assert looks[0] == looks[1]
+
+
 def test_the_forms_of_trainers() -> None:
     rows = trajectories_of(recorded(*TWO_TURNS, rewards={"": 0.5}))
     fields = verl.fields(rows[0])

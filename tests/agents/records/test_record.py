@@ -22,8 +22,9 @@ from codec_agents.events import Event
 from codec_agents.exceptions import NodeFailedError, RecordError, RecordLostError
 from codec_agents.records.compare import first_difference
 from codec_agents.records.reader import read_record
+from codec_agents.records.writer import Recorder
 from codec_agents.runtime.run import Run
-from codec_agents.testing import Call, Cut, EmbeddedEngine, Say, ScriptedModel, Wait
+from codec_agents.testing import Call, Cut, EmbeddedEngine, PromptView, Say, ScriptedModel, Wait
 from tests.agents.recorded_runs import Answers, asking, desk, look, mapped, model, planner, rewrite, scripted
 
 pytestmark = pytest.mark.anyio
@@ -256,6 +257,29 @@ async def test_lines_that_are_lost_when_the_file_is_closed_fail_the_run(
 async def test_a_record_that_cannot_be_begun_ends_the_run() -> None:
     with pytest.raises(RecordLostError, match="/dev/full any further: No space left"):
         await desk().invoke({"q": "go"}, record="/dev/full")
+
+
+async def test_a_line_that_no_reader_would_take_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written, it would hide all that follows it."""
+    path = tmp_path / "run.jsonl"
+    monkeypatch.setattr(Recorder, "longest", 2000)
+    p = desk(tools=[look]).run({"q": "go"}, record=path)
+    result = await p.execute()
+    assert result.text["reader"].startswith("told: ")
+
+    def look_long(number: int) -> str:
+        """Look."""
+        return "x" * 2000
+
+    def script(prompt: PromptView) -> Any:
+        return Call("look_long", number=1) if prompt.turn == 1 else "seen"
+
+    p = model(Pipeline("one").input("q").sink("out"), "m", scripted(script), tools=[look_long])
+    with pytest.raises(RecordLostError, match=r"a line of 2\d\d\d bytes is longer than the 2000"):
+        await p.connect("q", "m").connect("m", "out").invoke({"q": "go"}, record=path)
+    assert read_record(path).turns[0].complete
 
 
 @BACKENDS
