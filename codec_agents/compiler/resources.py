@@ -157,7 +157,10 @@ class Resources:
         bound = (spec.concurrency if spec else None) or policy.concurrency
         if bound is None:
             return None
-        return self._slots.setdefault(id(self.engine(name)), anyio.CapacityLimiter(bound))
+        slots = self._slots.setdefault(id(self.engine(name)), anyio.CapacityLimiter(bound))
+        # Of nodes with bounds of their own the closest holds: a shared limiter cannot keep the others to less.
+        slots.total_tokens = min(slots.total_tokens, bound)
+        return slots
 
     def measured(self, name: str | None) -> Measured:
         """Return what is measured of an engine; all nodes that use the engine share it."""

@@ -254,8 +254,8 @@ class _Construction:
     def _mapping(self, node: MappingNode, path: Place, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
         merged: dict[str, Any] = {}
-        # What is merged comes before the fields, wherever the `<<` stands: a field's own line replaces its.
-        # Of two `<<` the first wins, as of two mappings in one.
+        # What is merged is read before the fields, wherever the `<<` stands: the line of a field that is both
+        # merged and declared is then that of its declaration. Of two `<<` the first wins, as in a list.
         for value_node in reversed([value for key, value in node.value if key.tag == _MERGE]):
             merged.update(self._merged(value_node, path, depth))
         for key_node, value_node in node.value:

@@ -210,6 +210,7 @@ class Generation:
             reader = self._reader_of(turn)
             async for frame in frames:
                 given = None if values is None else values.add(frame)
+                # A frame may have values and no ids: some engines send those of a whole answer at its end.
                 if frame.ids or given is not None:
                     if self._leader is not None:
                         self._let_others_read(has_read=True)

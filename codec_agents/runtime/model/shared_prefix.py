@@ -67,6 +67,8 @@ class SharedPrefixes:
         leader = self._leaders.get(key)
         if leader is not None:
             await leader.wait()
-            return None  # its beginning is read; requests that come later need not wait for this one
+            # Without the lead: the beginning is read. If its reader failed, all go at once, since reading it
+            # one after the other would make each wait for the failures before it.
+            return None
         self._leaders[key] = leader = Leader(self._leaders, key, measured)
         return leader

@@ -46,11 +46,11 @@ async def run_join(node: BuiltJoin, wiring: Wiring, context: NodeContext) -> Non
     await _give(node, wiring, [handoffs[index] for index in sorted(ended)], context)
 
 
-def _recorded(node: BuiltJoin, wiring: Wiring) -> frozenset[str] | None:
-    """Return the sources that the join took in the replayed record; None without a record of this join."""
+def _recorded(node: BuiltJoin, wiring: Wiring) -> frozenset[str]:
+    """Return the sources that the join took in the replayed record; none without one of this join."""
     # A record of another declaration may name sources that are not there, which could never all end.
     recorded = frozenset(node.decided.get(node.path, ()))
-    return recorded if recorded <= {inlet.edge.source for inlet in wiring.inlets} else None
+    return recorded if recorded <= {inlet.edge.source for inlet in wiring.inlets} else frozenset()
 
 
 async def _enough(node: BuiltJoin, ended: list[Handoff], context: NodeContext) -> bool:

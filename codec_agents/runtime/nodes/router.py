@@ -7,7 +7,6 @@ the labels' first ids alone, that one id is the answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from codec_agents.events import NodeFinished
@@ -35,9 +34,9 @@ def choose(seen: bytes, labels: Mapping[str, bytes], *, ended: bool) -> tuple[bo
     another, the shorter one is chosen only when the answer has ended or gone on differently.
 
     Args:
-        seen: The bytes of the answer so far.
-        labels: The bytes of each label.
-        ended: Whether the answer is complete.
+        seen: the bytes of the answer so far.
+        labels: the bytes of each label.
+        ended: whether the answer is complete.
     """
     seen = seen.lstrip().lower()
     reached = [label for label, name in labels.items() if seen.startswith(name.lower())]
@@ -57,16 +56,31 @@ def decide(contents: Iterable[bytes], labels: Mapping[str, bytes], *, ended: boo
     """Return whether an answer decides, and for which label. It is read id by id, however frames divide it.
 
     Args:
-        contents: The bytes of each id of the answer so far.
-        labels: The bytes of each label.
-        ended: Whether the answer is complete.
+        contents: the bytes of each id of the answer so far.
+        labels: the bytes of each label.
+        ended: whether the answer is complete.
     """
-    seen = b""
-    for seen in accumulate(contents):
+    seen, decided, label = read_on(b"", contents, labels)
+    return (decided, label) if decided or not ended else choose(seen, labels, ended=True)
+
+
+def read_on(
+    seen: bytes, contents: Iterable[bytes], labels: Mapping[str, bytes]
+) -> tuple[bytes, bool, str | None]:
+    """Read further ids of an answer until it decides; return what was seen, whether, and for which label.
+
+    Args:
+        seen: what an earlier call returned; empty at the beginning.
+        contents: the bytes of each further id.
+        labels: the bytes of each label.
+    """
+    for content in contents:
+        # White space is dropped here too: a model may write any amount of it before its label.
+        seen = (seen + content).lstrip()
         decided, label = choose(seen, labels, ended=False)
         if decided:
-            return True, label
-    return choose(seen, labels, ended=True) if ended else (False, None)
+            return seen, True, label
+    return seen, False, None
 
 
 async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) -> None:
@@ -80,8 +94,8 @@ async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) ->
         await report_started(node, context)
         conversation = Conversation(node, wiring, context, scope, slots)
         with WallTime(node, wiring):
-            turn = await conversation.ask_once(enough=lambda turn: _is_decided(node, turn))
-    label = _choose(node, turn, ended=True)[1]
+            turn = await conversation.ask_once(enough=_Watch(node).decides)
+    label = _chosen(node, turn)
     targets = node.default if label is None else node.targets[label]
     if targets is None:  # no label and no default
         raise NodeFailedError(node.path, RouteError(node.path, list(node.labels)))
@@ -96,14 +110,33 @@ async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) ->
     await run.emit(NodeFinished(node.path, "finished", reason, run.usage[node.path], run.clock()))
 
 
-def _is_decided(node: BuiltRouter, turn: Turn) -> bool:
-    """Return whether the rest of an answer is not needed."""
-    # With ids for labels the answer is one id: it ends by itself, and is not stopped before it reports usage.
-    return not node.label_ids and _choose(node, turn, ended=False)[0]
+class _Watch:
+    """Reads the answer while it comes, each id once."""
+
+    def __init__(self, node: BuiltRouter) -> None:
+        self._node = node
+        self._turn: Turn | None = None
+        self._read = 0
+        self._seen = b""
+
+    def decides(self, turn: Turn) -> bool:
+        """Return whether the rest of an answer is not needed."""
+        # With ids for labels the answer is one id: it ends by itself, and is not stopped before it reports
+        # usage.
+        if self._node.label_ids:
+            return False
+        if turn is not self._turn:  # a further one, after reasoning that was closed: its answer begins anew
+            self._turn, self._read, self._seen = turn, 0, b""
+        new = turn.answer[self._read :]
+        self._read += len(new)
+        contents = map(self._node.vocabulary.token_bytes, new)
+        self._seen, decided, _ = read_on(self._seen, contents, self._node.labels)
+        return decided
 
 
-def _choose(node: BuiltRouter, turn: Turn, *, ended: bool) -> tuple[bool, str | None]:
+def _chosen(node: BuiltRouter, turn: Turn) -> str | None:
+    """Return the label of an answer; None where none fits."""
     # An engine that gave more, or another id, has not drawn from these alone: then its text decides.
-    if ended and len(turn.generated) == 1 and turn.generated[0] in node.label_ids:
-        return True, node.label_ids[turn.generated[0]]
-    return decide(map(node.vocabulary.token_bytes, turn.answer), node.labels, ended=ended)
+    if len(turn.generated) == 1 and turn.generated[0] in node.label_ids:
+        return node.label_ids[turn.generated[0]]
+    return decide(map(node.vocabulary.token_bytes, turn.answer), node.labels, ended=True)[1]

@@ -23,7 +23,7 @@ from codec_agents.exceptions import (
     NodeFailedError,
     RunCancelledError,
 )
-from codec_agents.runtime.nodes.router import decide
+from codec_agents.runtime.nodes.router import choose, decide
 from codec_agents.server.exchanges import Exchange
 from codec_agents.testing import (
     Call,
@@ -553,6 +553,27 @@ def test_however_an_answer_is_cut_it_decides_for_the_same_label(answer: str, cut
 )
 def test_the_label_of_an_answer(answer: str, label: str | None) -> None:
     assert decide([bytes([byte]) for byte in answer.encode()], LABELS, ended=True) == (True, label)
+
+
+async def test_each_id_of_an_answer_that_does_not_decide_is_read_twice_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A model that is caught in white space must not hold up the other runs of its event loop."""
+    read: list[bytes] = []
+
+    def counted(seen: bytes, *arguments: Any, **fields: Any) -> Any:
+        read.append(seen)
+        return choose(seen, *arguments, **fields)
+
+    monkeypatch.setattr("codec_agents.runtime.nodes.router.choose", counted)
+    p = Pipeline("route").input("q").sink("out").function("then", lambda value: value, wants="text")
+    engine = ScriptedEngine(lambda _: Say("\n" * 100))
+    p.router(
+        "r", engine=engine, map="demo/bytes", prompt=Chat(user="{q}"), labels={"a": "then"}, default="then"
+    )
+    await p.connect("q", "r").connect("q", "then").connect("then", "out").invoke({"q": "go"})
+    assert 100 <= len(read) <= 2 * 100 + 1
+    assert set(read) == {b""}
 
 
 async def test_a_router_stops_its_model_as_soon_as_the_label_is_told_apart() -> None:
