@@ -158,7 +158,7 @@ class Resources:
         if bound is None:
             return None
         slots = self._slots.setdefault(id(self.engine(name)), anyio.CapacityLimiter(bound))
-        # Of nodes with bounds of their own the closest holds: a shared limiter cannot keep the others to less.
+        # Of several nodes' bounds the lowest: what they share cannot keep one of them to less than the others.
         slots.total_tokens = min(slots.total_tokens, bound)
         return slots
 

@@ -176,7 +176,7 @@ def trajectories_of(record: TurnsOfNodes, nodes: Sequence[str] = ()) -> list[Tra
 
 
 class _Notes(NamedTuple):
-    """What annotations say of a run."""
+    """The rewards and the other notes that annotations give a run."""
 
     rewards: Mapping[str, float]
     metadata: Mapping[str, Any]

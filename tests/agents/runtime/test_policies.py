@@ -23,6 +23,7 @@ from codec_agents.exceptions import (
     NodeFailedError,
     RunCancelledError,
 )
+from codec_agents.plan.nodes import PromptedNode
 from codec_agents.runtime.nodes.router import choose, decide
 from codec_agents.server.exchanges import Exchange
 from codec_agents.testing import (
@@ -295,6 +296,16 @@ async def test_requests_at_once_are_counted_for_each_engine_over_all_its_nodes()
     result = await p.invoke({"q": "go"})
     assert set(result.text.values()) == {"ab"}
     assert (first.most, second.most) == (2, 2)
+
+
+async def test_of_nodes_that_bound_the_requests_to_one_engine_the_lowest_bound_holds() -> None:
+    p, engine = Pipeline("three").input("q"), ScriptedEngine(lambda _: "said")
+    for name, bound in (("wide", 3), ("narrow", 1), ("other", 2)):
+        policy = {"concurrency": bound}
+        p.model(name, engine=engine, map="demo/bytes", prompt=Chat(user="{text}"), policy=policy)
+        p.sink(f"{name}_out").connect("q", name).connect(name, f"{name}_out")
+    nodes = [node for node in p.build().nodes.values() if isinstance(node, PromptedNode)]
+    assert [node.engine_slots and node.engine_slots.total_tokens for node in nodes] == [1, 1, 1]
 
 
 class Noting:
