@@ -34,7 +34,7 @@ _log = logging.getLogger("codec_agents")
 
 
 def read_config(path: Path, shown: str) -> dict[str, Any]:
-    """Return a `tokenizer_config.json`, with the template that may be in a file of its own beside it.
+    """Return a `tokenizer_config.json`, with the template of the file beside it where there is one.
 
     Raises:
         DialectError: it cannot be read, or is no configuration.
@@ -47,7 +47,7 @@ def read_config(path: Path, shown: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise DialectError(f"{shown} is no tokenizer configuration: it holds no object")
     beside = path.with_name(SEPARATE_TEMPLATE)
-    if "chat_template" not in config and beside.is_file():
+    if beside.is_file():  # it counts where both are there, as in `transformers`
         config["chat_template"] = read_text(beside)
     return config
 

@@ -185,11 +185,16 @@ def _merges(merges: Sequence[Merge]) -> list[str]:
 
 
 def _chat_template(found: Any, beside: Path) -> str | None:
-    """Return the template of the configuration, or of the file beside it.
+    """Return the template of the file beside a configuration, or that of the configuration.
 
     Raises:
         MapBuildError: the file cannot be read, or is not UTF-8.
     """
+    if beside.exists():  # it counts where both are there, as in `transformers`
+        try:
+            return read_source(beside, MAX_SMALL_BYTES).decode()
+        except UnicodeDecodeError as error:
+            raise MapBuildError(f"{beside} is not UTF-8: {error}") from None
     if isinstance(found, list):
         by_name: Mapping[Any, Any] = {
             each.get("name"): each.get("template")
@@ -198,11 +203,4 @@ def _chat_template(found: Any, beside: Path) -> str | None:
         }
         # A map holds one template: of several, the one that writes tools.
         found = by_name.get("tool_use") or by_name.get("default")
-    if isinstance(found, str):
-        return found
-    if not beside.exists():
-        return None
-    try:
-        return read_source(beside, MAX_SMALL_BYTES).decode()
-    except UnicodeDecodeError as error:
-        raise MapBuildError(f"{beside} is not UTF-8: {error}") from None
+    return found if isinstance(found, str) else None

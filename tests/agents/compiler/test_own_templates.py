@@ -146,6 +146,10 @@ def test_check_shows_it_with_its_line(cache: DiskMapCache, map_file: Path, tmp_p
             {"chat_template": "T", "bos_token": "<s>"},
         ),
         (
+            {"tokenizer_config.json": '{"chat_template": "older"}', "chat_template.jinja": "T"},
+            {"chat_template": "T"},
+        ),
+        (
             {"tokenizer_config.json": '{"chat_template": [{"name": "default", "template": "T"}]}'},
             {"chat_template": [{"name": "default", "template": "T"}]},
         ),
