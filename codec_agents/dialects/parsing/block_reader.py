@@ -60,7 +60,7 @@ class BlockReader(MarkedReader):
         self._head: list[int] = []
         self._body: list[int] = []
         self._ended = False
-        self._take_over(prompt_ids, table.start)
+        self._take_over(prompt_ids, table.start, table.stops)
         self._start = 0  # what the prompt has opened counts from the turn's first id
 
     def flush(self, finish_reason: str | None = None) -> list[TurnEvent]:  # noqa: ARG002 - blocks say their end

@@ -38,13 +38,14 @@ class MarkedReader(ABC):
         self._content(ids[begin:], events)
         return events
 
-    def _take_over(
-        self, prompt_ids: Sequence[int], opening: int, ends: AbstractSet[int] = frozenset()
-    ) -> None:
-        """Read the end of a prompt, from the last `opening` on, unless one of `ends` follows it."""
+    def _take_over(self, prompt_ids: Sequence[int], opening: int, stops: AbstractSet[int]) -> None:
+        """Read the end of a prompt, from the last `opening` on, unless one of `stops` follows it.
+
+        That turn is over then, and the prompt has opened none: the model itself opens the one that is read.
+        """
         places = range(len(prompt_ids) - 1, -1, -1)
         last = next((place for place in places if prompt_ids[place] == opening), None)
-        if last is not None and ends.isdisjoint(prompt_ids[last:]):
+        if last is not None and stops.isdisjoint(prompt_ids[last:]):
             self.feed(prompt_ids[last:])
             self._position = 0
 

@@ -77,7 +77,7 @@ class MessageReader(MarkedReader):
         self._channel: list[int] | None = None
         self._body: list[int] = []
         self._port: Literal["answer", "reasoning"] | None = "answer"
-        self._take_over(prompt_ids, table.start)
+        self._take_over(prompt_ids, table.start, table.stops)
         self._start = 0  # what the prompt has opened counts from the turn's first id
 
     def flush(self, finish_reason: str | None = None) -> list[TurnEvent]:

@@ -366,6 +366,33 @@ def test_a_block_is_what_its_control_token_says(turn: str, expected: Found) -> N
     assert Reading("inkling", [weather]).read(ended) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "prompt", "turn"),
+    [
+        (
+            "inkling",
+            "<|message_model|><|content_text|>One.<|end_message|><|content_model_end_sampling|><|message_user|>",
+            "<|message_model|><|content_text|>Two.<|end_message|>",
+        ),
+        (
+            "harmony",
+            "<|start|>assistant<|channel|>final<|message|>One.<|return|>",
+            "<|start|>assistant<|channel|>final<|message|>Two.<|end|>",
+        ),
+        (
+            "kimi-k3",
+            "<|open|>response<|sep|>One.<|close|>response<|sep|><|end_of_msg|>",
+            "<|open|>response<|sep|>Two.<|close|>response<|sep|>",
+        ),
+    ],
+)
+def test_a_turn_behind_one_that_is_over_is_read_where_the_prompt_opens_none(
+    name: str, prompt: str, turn: str
+) -> None:
+    reading = Reading(name)
+    assert reading.read(turn, prompt=reading.ids(prompt)) == ("Two.", "", [])
+
+
 def test_a_prompt_may_open_the_reasoning_of_a_block() -> None:
     reading = Reading("inkling", [weather])
     prompt = reading.ids("<|message_model|><|content_thinking|>")
