@@ -44,6 +44,10 @@ def _is_type(value: Any) -> bool:
     return all(isinstance(each, str) for each in (value if isinstance(value, list) else [value]))
 
 
+def _is_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)  # null, as some clients write what they have not
+
+
 def _is_list_of_names(value: Any) -> bool:
     return isinstance(value, list) and _is_type(value)
 
@@ -59,6 +63,7 @@ def _is_mapping(value: Any) -> bool:
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "type": _is_type,
     "enum": _is_list,
+    "description": _is_text,
     "required": _is_list_of_names,
     **dict.fromkeys(_SCHEMA_LISTS, _is_list),
     **dict.fromkeys(_SCHEMAS_BY_NAME, _is_mapping),

@@ -183,7 +183,10 @@ class DiskMapCache(MapCache):
 
 
 class ChainedMapCache(MapCache):
-    """Several caches, the fastest first. A map found in a later one is stored in the earlier ones."""
+    """Several caches, the fastest first. A map found in a later one is stored in the earlier ones.
+
+    A cache on disk keeps the bytes of maps, which a later cache does not give: it keeps what is loaded.
+    """
 
     def __init__(self, *caches: MapCache) -> None:
         self._caches = caches
@@ -194,7 +197,9 @@ class ChainedMapCache(MapCache):
             found = await cache.get(key)
             if found is not None:
                 for earlier in self._caches[:number]:
-                    await earlier.set(key, found)
+                    # Refused by a cache of bytes that has none for this map, which is found all the same.
+                    with contextlib.suppress(MapDiscoveryError):
+                        await earlier.set(key, found)
                 return found
         return None
 

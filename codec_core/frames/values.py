@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from codec_core.exceptions import DECODE_ERRORS, FrameEncodeError
+from codec_core.exceptions import CONVERSION_ERRORS, DECODE_ERRORS, FrameEncodeError
 from codec_core.frames.frame import CodecFrame, SampledValues, ValuedFrame, WeightVersion
 
 MAX_ALTERNATIVES = 2**18
@@ -65,7 +65,8 @@ def count_fault(values: SampledValues, ids: int) -> str | None:
 
 # --- bytes ---
 
-Span = tuple[str, Annotated[int, msgspec.Meta(ge=0)], Annotated[int, msgspec.Meta(ge=0)]]
+_Span = tuple[str, Annotated[int, msgspec.Meta(ge=0)], Annotated[int, msgspec.Meta(ge=0)]]
+_Spans = Annotated[tuple[_Span, ...], msgspec.Meta(max_length=MAX_SPANS)]
 
 
 class _Packed(msgspec.Struct, omit_defaults=True):
@@ -81,7 +82,7 @@ class _Packed(msgspec.Struct, omit_defaults=True):
     """uint32 each: how many alternatives each id has."""
     mask_ids: bytes = b""
     mask_sizes: bytes = b""
-    weight_versions: Annotated[tuple[Span, ...], msgspec.Meta(max_length=MAX_SPANS)] = ()
+    weight_versions: _Spans = ()
     routed_experts: str | None = None
 
 
@@ -110,12 +111,13 @@ def pack_values(values: SampledValues, ids: int) -> bytes:
             _ints(map(len, values.top)),
             _ints(token for row in values.sampling_mask for token in row),
             _ints(map(len, values.sampling_mask)),
-            tuple((span.version, span.start, span.end) for span in values.weight_versions),
+            # As they are read: what the other side would refuse is not sent.
+            msgspec.convert([list(span) for span in values.weight_versions], _Spans),
             values.routed_experts,
         )
-    except (TypeError, OverflowError) as error:
+        return _encode(packed)
+    except (*CONVERSION_ERRORS, TypeError, OverflowError) as error:
         raise FrameEncodeError(f"values that have no place on the wire: {error}") from None
-    return _encode(packed)
 
 
 def unpack_values(data: bytes, ids: int) -> SampledValues:

@@ -416,6 +416,14 @@ async def test_a_cache_of_the_users_own_is_awaited():
     assert (cache.asked, cache.maps) == ([HASH, HASH], {HASH: first})
 
 
+async def test_a_map_is_found_behind_a_cache_that_cannot_keep_it(tmp_path):
+    last, memory = OwnCache(), MemoryMapCache()
+    last.maps[HASH] = parse_map(MAP)
+    chain = ChainedMapCache(memory, DiskMapCache(tmp_path), last)
+    assert await chain.get(HASH) is last.maps[HASH]
+    assert await memory.get(HASH) is last.maps[HASH]
+
+
 def caches(tmp_path):
     return [
         MemoryMapCache(),

@@ -119,6 +119,15 @@ def test_values_of_another_number_of_ids_are_refused_on_both_sides():
         pack_values(SampledValues(top=(((1, 0.0),) * (MAX_ALTERNATIVES + 1),)), 1)
     with pytest.raises(FrameEncodeError, match="no place on the wire"):
         pack_values(SampledValues(top=(((2**32, 0.0),),)), 1)
+    for unsent in (
+        SampledValues(weight_versions=(WeightVersion("a", 0, 1),) * 1025),
+        SampledValues(weight_versions=(WeightVersion("a", -1, 2),)),
+        SampledValues(weight_versions=(WeightVersion("a", 0, 2**70),)),
+        SampledValues(weight_versions=(WeightVersion("\ud800", 0, 2),)),
+        SampledValues(routed_experts="\ud800"),
+    ):
+        with pytest.raises(FrameEncodeError, match="no place on the wire"):
+            pack_values(unsent, 0)
     packed = pack_values(VALUES, 2)
     for ids in (1, 3):
         with pytest.raises(ValueError, match=f"for {ids} ids"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 from codec_agents.strict_json import unique_names
@@ -11,6 +13,7 @@ from codec_agents.strict_json import unique_names
 MAX_PYTHON = 100_000
 """Characters: longer than any call. Python's parser takes up to 500 bytes for each."""
 
+_FILTERS = Lock()
 _JSON_WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None}
 
 
@@ -23,7 +26,11 @@ def parse_python(text: str) -> ast.expr:
     if len(text) > MAX_PYTHON:
         raise ValueError(f"there are more than {MAX_PYTHON:,} characters")
     try:
-        return ast.parse(text, mode="eval").body
+        # An escape that Python does not know, as `\d`, stands for itself. Its warning, where a program makes
+        # warnings errors, would refuse the call. The filters belong to all threads, hence the lock.
+        with _FILTERS, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text, mode="eval").body
     except (SyntaxError, MemoryError, RecursionError) as error:  # the last two where the nesting is too deep
         raise ValueError(str(error) or type(error).__name__) from None
 

@@ -15,6 +15,7 @@ LEGAL = [
     True,
     {"properties": {"x": True}, "required": ["x"], "additionalProperties": False},
     {"type": ["string", "null"], "enum": [1, None]},
+    {"properties": {"x": {"description": None}, "description": {"description": "A text."}}},
     {"anyOf": [{"type": "string"}, False], "items": [{"type": "string"}]},
 ]
 MALFORMED = [
@@ -23,6 +24,7 @@ MALFORMED = [
     ({"required": [1]}, "required"),
     ({"anyOf": [{"enum": 5}]}, "enum"),
     ({"items": {"type": 5}}, "type"),
+    ({"properties": {"x": {"description": 5}}}, "description"),
     ({"properties": {"x": "string"}}, "not a str"),
     ({"$defs": {"a": [1]}}, "not a list"),
 ]

@@ -179,3 +179,8 @@ def test_an_error_names_the_tool_that_the_model_wrote(grammar: str) -> None:
     with pytest.raises(PayloadError, match="values must be given by name") as raised:
         GRAMMARS[grammar](payload)
     assert raised.value.name == "get-weather"
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_escape_that_python_does_not_know_stands_for_itself() -> None:
+    assert runs("llama", r"[find(pattern='\d+')]") == [{"pattern": r"\d+"}]
