@@ -308,6 +308,7 @@ def _raw_tokens(tokenizer_map: TokenizerMap) -> list[str | None]:
 def _empty_table(ids: Collection[int]) -> list[str | None]:
     size = max(ids, default=-1) + 1
     # The table has 8 bytes for every id up to the largest: a single id of 2^32-1 would take 32 GiB.
+    # Known maps have hardly a gap; one with few tokens costs 8 MB at most.
     if size > 4 * len(ids) + 2**20:
         raise TokenizerMapValidationError(
             f"vocab: {len(ids)} tokens reach up to id {size - 1}; a map this sparse is refused"

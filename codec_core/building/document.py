@@ -81,6 +81,8 @@ def check_values(data: bytes, path: str | Path) -> None:
     Raises:
         MapBuildError: there are more than `MAX_SOURCE_VALUES`.
     """
+    # Before decoding, commas are what can be counted: a value each, but for the first of a list or an object.
+    # Those within strings count too, and the limit leaves room for them.
     if data.count(b",") > MAX_SOURCE_VALUES:
         raise MapBuildError(f"{path} has more than {MAX_SOURCE_VALUES} values; no tokenizer file has as many")
 

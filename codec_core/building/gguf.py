@@ -104,7 +104,7 @@ def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
         )
     check_order(
         token
-        for token, kind in zip(section.tokens, section.token_type, strict=False)
+        for token, kind in zip(section.tokens, section.token_type, strict=False)  # there may be no types
         if kind == _USER_DEFINED
     )
     data = build(map_id, _numbered(section.tokens), section)

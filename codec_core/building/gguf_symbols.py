@@ -55,7 +55,8 @@ def check_order(names: Iterable[str], most: int = MAX_PAIRS) -> None:
 
 
 def _is_before(other: str, name: str) -> bool:
-    """Return whether llama.cpp may look for another name before this one. Runs of one character are equal."""
+    """Return whether llama.cpp may look for another name before this one."""
+    # It sorts by the bytes of names, and leaves open which of two with as many comes first.
     if len(other.encode()) < len(name.encode()) or other == name:
         return False
-    return len(set(name + other)) > 1
+    return len(set(name + other)) > 1  # runs of one character: both find the longest

@@ -142,7 +142,7 @@ def isolating(pattern: str) -> Stage:
         MapBuildError: the pattern is not read, or takes more than linear time.
     """
     try:
-        # A single operation is written as a stage where the protocol has one: `\\p{N}` isolates digits.
+        # A single operation is written as a stage where the protocol has one: `\p{N}` isolates digits.
         ops = ops_of_pattern(pattern)
         stage = None if ops is not None and len(ops) > 1 else stage_of_pattern(pattern)
         if stage is not None:

@@ -63,7 +63,11 @@ def _merges(ids: Mapping[bytes, int]) -> list[str]:
 
 
 class _RanksBelow(dict[str, int]):
-    """The rank that two parts of a token have together, where it is below the token's own."""
+    """The rank that two parts of a token have together, where it is below the token's own.
+
+    A mapping for `merge_symbols`, which only gets from it. It is looked up instead of made: each token would
+    need a copy of all ranks.
+    """
 
     def __init__(self, ranks: Mapping[str, int], limit: int) -> None:
         self._ranks = ranks

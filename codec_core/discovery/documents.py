@@ -175,6 +175,7 @@ class MapDocument(msgspec.Struct, frozen=True):
     @property
     def is_map(self) -> bool:
         """True if the document is a map."""
+        # `null` stands for a field that is left out.
         return any(bytes(memoryview(part)[:1]) == b"{" for part in (self.vocab, self.tokens))
 
     def pointer(self, where: str) -> MapPointer:

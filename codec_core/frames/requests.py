@@ -88,6 +88,7 @@ def _read_msgpack(data: bytes, most: int) -> CodecRequest:
 
 
 def _decode_long(data: bytes, most: int) -> CodecRequest:
+    # A plain request again: one of the decoder's own type would not be equal to it.
     return CodecRequest(**msgspec.structs.asdict(_bounded(most).decode(data)))
 
 

@@ -47,10 +47,10 @@ from codec_core.pretokenizer_program import (
 from codec_core.unicode.charsets import SPACE, CharSet, category
 
 MAX_CASE_FORMS = 64
-"""Spellings of one literal; `'[rR][eE]` has four."""
+"""Spellings of one literal, which double with each letter in two cases; `'[rR][eE]` has four."""
 
 MAX_LIST = 16
-"""Characters of a set that is taken for a list of them."""
+"""Characters of a set that is taken for a list of them; known ones have three. A larger one is a class."""
 
 _SPELLED: dict[str, Op] = {
     r"[^\r\n\p{L}\p{N}]?\p{L}+": Letters(lead_other=True),

@@ -19,13 +19,14 @@ from typing import Final, NamedTuple
 from codec_core.pretokenizer.pattern_code import CHARACTER, END, JUMP, LOOK, MATCH, SPLIT, PatternCode
 
 MAX_ATTEMPTS = 256
-"""Attempts under way at one place."""
+"""Attempts under way at one place; the patterns of known tokenizers have up to 9."""
 
 MAX_WORK = 400_000
 """Steps of the proof; the patterns of known tokenizers take up to 20,000."""
 
 MAX_READ_AHEAD = 2048
-"""Attempts times characters beyond a match; each character of a text may cost as many steps of the engine."""
+"""Attempts times characters beyond a match; each character of a text may cost as many steps of the engine.
+The patterns of known tokenizers have up to 13."""
 
 Attempts = tuple[int, ...]
 Pair = tuple[Attempts, Attempts]

@@ -136,11 +136,12 @@ class SetReader:
         if not self._pattern.startswith("[:", self.place):
             return self._set(depth + 1)
         match = _POSIX.match(self._pattern, self.place)
-        chars = {"alpha": "L", "digit": "Nd", "punct": "P", "upper": "Lu", "lower": "Ll"}
-        if match is None or match[2] not in ("space", "digit"):
-            raise self._fault(f"a named set that is not read; write \\p{{{chars['alpha']}}} or the like")
+        # These two are `\s` and `\p{Nd}` in Oniguruma, whose patterns hold such names. All others are more
+        # there than any category: `[:punct:]` has symbols, `[:alpha:]` marks.
+        found = {"space": SPACE, "digit": category("Nd")}.get(match[2]) if match else None
+        if match is None or found is None:
+            raise self._fault("a named set that is not read; write \\p{L} or the like")
         self.place = match.end()
-        found = SPACE if match[2] == "space" else category("Nd")
         return ~found if match[1] else found
 
     def _takes(self, text: str) -> bool:

@@ -59,7 +59,8 @@ class AlternationStage:
             if (length > self._longest or self._no_literal_starts(text[-self._longest :].casefold())) and (
                 not text[-1].isspace() or (length < len(text) and not text[-length - 1].isspace())
             ):
-                return pieces, pieces.pop()
+                last = pieces.pop()
+                return pieces, last
         return self._settle_from_end(text, pieces)
 
     def _settle_from_end(self, text: str, pieces: list[str]) -> tuple[list[str], str]:

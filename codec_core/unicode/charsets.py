@@ -91,7 +91,7 @@ class CharSet:
 
     def spell(self, last: int = LAST) -> str:
         """Return the set as a character class of a regular expression, up to a last code point."""
-        inside = CharSet(self.ranges) & CharSet([(0, last)]) if last < LAST else self
+        inside = self & CharSet([(0, last)]) if last < LAST else self
         outside = ~inside
         if len(outside.ranges) < len(inside.ranges):
             return f"[^{_spell(outside.ranges)}]" if outside else r"[\s\S]"

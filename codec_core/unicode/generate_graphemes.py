@@ -33,6 +33,8 @@ _POINTS = [point for point in range(0x110000) if not 0xD800 <= point < 0xE000 an
 
 def rule_for_a() -> bytes:
     """Return a table whose one rule leaves out each `a`, with all of a short cluster that begins with it."""
+    # The layout is in `replacement_rules`. The root counts from 1. The unit of the byte 0x61 counts from 2,
+    # where a unit holds place 0 among the replacements: the empty text.
     units = [0] * 256
     units[0] = 1 << 10
     units[1 ^ 0x61] = (1 ^ 0x61 ^ 2) << 10 | 1 << 8 | 0x61
@@ -50,7 +52,8 @@ def newer_points() -> set[int]:
     clusters, found = regex.compile(r"\X").findall, set[int]()
     for point in _POINTS:
         character = chr(point)
-        # Behind it, a short cluster that begins with it keeps its mark, as it has no rule.
+        # An `a` that joins the character before it is in a cluster that begins without a rule: it alone is
+        # left out, and its mark stays. One that does not join begins its own cluster, which goes as a whole.
         joins = {
             (len(clusters(f"a{character}")) == 1, not normalize(f"a{character}")),
             (len(clusters(f"{character}a\u0301")) == 1, normalize(f"{character}a\u0301")[1:] == "\u0301"),

@@ -24,7 +24,7 @@ def later_characters() -> list[int]:
     for point in _POINTS:
         character = chr(point)
         # With a mark of another class on either side, a mark that the reference does not know is not sorted.
-        other = "\u0301" if unicodedata2.combining(character) == 220 else "\u0323"
+        other = "\u0301" if unicodedata2.combining(character) == 220 else "\u0323"  # of class 230, of 220
         tried = [character, f"a{character}{other}", f"a{other}{character}"]
         if any(decompose.normalize_str(t) != unicodedata2.normalize("NFKD", t) for t in tried):
             found.add(point)

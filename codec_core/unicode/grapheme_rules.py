@@ -78,6 +78,7 @@ def _clusters() -> re.Pattern[str]:
     regional, picture = CharSet([(0x1F1E6, 0x1F1FF)]), _set(tables.PICTOGRAPHIC)
     consonant, linker, between = map(_set, (tables.CONSONANT, tables.LINKER, tables.CONJUNCT_EXTEND))
     syllables = CharSet([(0xAC00, 0xD7A3)])
+    # Of each 28 in a row, which differ in their tail alone, the first has none.
     without_tail = CharSet((point, point) for point in range(0xAC00, 0xD7A4, 28))
     alone = ~(joining | prepend | leading | vowel | trailing | regional)
     j, p, v, t, x, c = (each.spell() for each in (joining, prepend, vowel, trailing, picture, consonant))
@@ -91,8 +92,8 @@ def _clusters() -> re.Pattern[str]:
         f"{c}(?:{between.spell()}*+{linker.spell()}{(between | linker).spell()}*+{c})*+",
         (~(control | joining | prepend)).spell(),
     )
-    # In a run nothing is behind what joins, so that no pictograph or consonant goes on another. Runs end at
-    # U+FFFF: `re` looks a set up in a table only if all of it is below.
+    # A run holds nothing that joins, so in it no pictograph or consonant continues another one's cluster. It
+    # ends at U+FFFF: `re` looks a set up in a table only if all of it is below.
     inside = (alone - CharSet.of("\r")).spell(LAST_OF_BMP)
     run = f"(?P<run>{inside}+)(?!{(joining | vowel | trailing).spell()})"
     return re.compile(f"\r\n|{run}|{p}*+(?:{'|'.join(cores)}){j}*+|{p}++{j}*+|{j}++|[\\s\\S]")

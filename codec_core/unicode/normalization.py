@@ -95,6 +95,7 @@ class NormalizedStream:
 
 def joins_backwards(character: str) -> bool:
     """Return whether NFC may join or reorder a character with those before it."""
+    # No mark is below U+0300, nor any of `LATE_COMPOSERS`: most characters are told by that alone.
     return (
         character > "\u02ff"
         and (combining(character) != 0 or character in LATE_COMPOSERS)

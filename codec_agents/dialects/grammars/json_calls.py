@@ -68,6 +68,7 @@ def load_values(text: str) -> list[Any]:
 
 def name_in(text: str) -> str:
     """Return the tool that broken JSON names, or "", so that the model can be told which call was broken."""
+    # At most 200 characters: more are no name, and would be told to the model as one.
     match = re.search(r'"(?:tool_)?name"\s*:\s*"([^"\\]{1,200})"', text)
     return match[1] if match else ""
 

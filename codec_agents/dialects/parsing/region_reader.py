@@ -43,7 +43,7 @@ class Lane(Enum):
     ENDED = auto()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True)  # without slots, where `cached_property` could not keep its value
 class ReaderTable:
     """A dialect as a reader needs it, resolved to the ids of one vocabulary.
 

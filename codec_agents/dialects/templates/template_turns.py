@@ -26,6 +26,7 @@ SYSTEM, USER = "sentinel-system-q7", "sentinel-user-q7"
 ANSWER, AGAIN = "sentinel-answer-q7", "sentinel-again-q7"
 FIRST, SECOND = "sentinel-first-result-q7", "sentinel-second-result-q7"
 ARGUMENT = "sentinel-argument-q7"
+"""Texts that no template holds, so that each is where the template put it. None holds another one."""
 _ARGUMENTS: tuple[dict[str, str], ...] = ({"text": "x"}, {"text": ARGUMENT})
 
 TOOLS: tuple[dict[str, Any], ...] = tuple(

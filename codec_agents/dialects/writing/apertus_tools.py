@@ -69,7 +69,7 @@ def _item(items: Any, required: Container[str]) -> str:
     if isinstance(kind, str) and kind in _PLAIN:
         return _PLAIN[kind]  # without what else is said of it
     inner = _type(schema, required)
-    return "any" if inner == "object | object" or len(inner) > _LONGEST_ITEM else inner
+    return "any" if inner == "object | object" or len(inner) > _LONGEST_ITEM else inner  # as the template
 
 
 def _variant(variant: Any, required: Container[str]) -> str:
