@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import anyio
 
@@ -150,19 +150,24 @@ class _Delivery:
 
     async def _begin(self) -> None:
         self._exchange.status = 200
-        await begin(self._send, 200, self._form.headers)
+        await self._watched(begin(self._send, 200, self._form.headers))
 
     async def _finish(self, body: bytes) -> None:
+        # Before the end is sent: a client that leaves when it has the end does not leave early.
+        self._complete = True
         if self._form.streamed:
-            self._complete = True
-            await send_part(self._send, body, last=True)
+            await self._watched(send_part(self._send, body, last=True))
         else:
-            self._exchange.status, self._complete = 200, True
-            await answer(self._send, 200, body, headers=self._form.headers)
+            self._exchange.status = 200
+            await self._watched(answer(self._send, 200, body, headers=self._form.headers))
 
     async def _send_part(self, body: bytes) -> None:
+        await self._watched(send_part(self._send, body))
+
+    async def _watched(self, sending: Awaitable[None]) -> None:
+        """Send something; `drop_if_stalled` ends it where the client does not read."""
         self._sending_since = time.perf_counter()
-        await send_part(self._send, body)
+        await sending
         self._sending_since = None
 
     async def watch(self, receive: Receive, scope: anyio.CancelScope) -> None:

@@ -76,8 +76,10 @@ class EmbeddedEngine:
         """Stop the server and close the connections."""
         self._starting.pop(this_loop(), None)
         if (running := self._running.pop(this_loop(), None)) is not None:
-            await running.client.aclose()
-            await running.server.__aexit__(None, None, None)
+            try:
+                await running.client.aclose()
+            finally:  # the server ends also where this is cancelled; no other call knows it any more
+                await running.server.__aexit__(None, None, None)
 
     async def prepare(self, request: GenerationRequest) -> None:
         """Start the server, and open a connection to it."""

@@ -6,6 +6,8 @@ Rules that hold in this file:
   requests, and while a body is thrown away that nothing reads. An idle connection is closed `head_within`
   seconds after it became so, however slowly bytes trickle in. One that still takes the end of an answer is
   closed once it has taken nothing in that time.
+- A connection at work whose client takes nothing of its answers is closed after `stalled_after` seconds. The
+  application waits for such a client, and requests that were sent ahead wait for the application.
 - No more connections are accepted than the process has file descriptors for. At the limit the oldest idle
   connection makes room; where none is idle, new ones wait in the kernel's queue.
 - A step reads at most `READ_BYTES`, and a request in chunks of next to nothing is cut off: parsing a chunk
@@ -121,14 +123,17 @@ class Parser(h11.Connection):
 
 
 class GuardedProtocol(H11Protocol):
-    """uvicorn's connection over h11, closed when it has been idle for too long."""
+    """uvicorn's connection over h11, closed when it is idle, or its client stalls, for too long."""
 
-    def __init__(self, *args: Any, within: float, idle: Idle, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, within: float, stalled_after: float, idle: Idle, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conn = Parser()
         self._within = within
+        self._stalled_after = stalled_after
         self._idle = idle
         self._deadline: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        """Looks at a client that reads too slowly; None while its buffer has room."""
         self._unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
@@ -152,6 +157,31 @@ class GuardedProtocol(H11Protocol):
         """End a connection."""
         super().connection_lost(exc)
         self._at_work()
+        self._stop_watching()
+
+    def pause_writing(self) -> None:
+        """Make the application wait for the client, which may never read on."""
+        super().pause_writing()
+        self._watch(self.unsent)
+
+    def resume_writing(self) -> None:
+        """Let the application go on."""
+        super().resume_writing()
+        self._stop_watching()
+
+    def _watch(self, unsent: int) -> None:
+        self._stall = self.loop.call_later(self._stalled_after, self._drop_if_stalled, unsent)
+
+    def _drop_if_stalled(self, before: int) -> None:
+        if (unsent := self.unsent) < before:
+            self._watch(unsent)
+        else:
+            self.transport.abort()
+
+    def _stop_watching(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     def send_400_response(self, msg: str) -> None:
         """Answer a malformed request, or close where an answer is under way already."""
@@ -223,6 +253,7 @@ class Listener:
             server_state=state,
             app_state=app_state,
             within=settings.head_within,
+            stalled_after=settings.stalled_after,
             idle=self._idle,
         )
         # asyncio requires it, and `_accept_all` accepts without waiting.

@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+import anyio
+
 from codec_agents.server.hosting.serving import require_uvicorn
 from codec_agents.server.settings import ServerSettings
 
@@ -125,9 +127,11 @@ class EmbeddedServer(Generic[App]):
             yield
         finally:
             listener.close()
-            await listener.wait_closed()  # what it has just accepted is dropped as well
-            await _drop(state)
-            await lifespan.shutdown()
+            # Also while being cancelled: connections would go on being served, and the back end stay open.
+            with anyio.CancelScope(shield=True):
+                await listener.wait_closed()  # what it has just accepted is dropped as well
+                await _drop(state)
+                await lifespan.shutdown()
             if lifespan.shutdown_failed:
                 raise getattr(app, "failure", None) or RuntimeError("the application did not stop")
 

@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from codec_agents.server import ScriptedBackend, ServerSettings
+from codec_agents.server import EmbeddedServer, ScriptedBackend, ServerSettings, create_app
 from codec_agents.server import serve as serve_forever
 from codec_agents.server.backends.backend import BrokenOffError
 from codec_agents.server.delivery import MOST_WAITING, Gathering
@@ -283,6 +283,29 @@ async def test_a_client_that_stops_reading_holds_the_model_back_and_is_dropped(s
         writer.transport.abort()
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("stalls_at", ["http.response.start", "end"])
+async def test_a_client_that_stalls_before_or_behind_the_ids_is_dropped(words, stream, stalls_at):
+    """An ASGI server makes the application wait before it takes the head or the end, too."""
+    app = create_app(ScriptedBackend.of(words, lambda _: "x"), ServerSettings(stalled_after=0.02))
+    body = json.dumps({"prompt": "x", "stream": stream}).encode()
+    head = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": head}
+    messages = [{"type": "http.request", "body": body}]
+
+    async def receive():
+        return messages.pop() if messages else await anyio.sleep_forever()
+
+    async def send(message):
+        end = message["type"] == "http.response.body" and not message["more_body"]
+        if message["type"] == stalls_at or (end and stalls_at == "end"):
+            await anyio.sleep_forever()
+
+    with anyio.fail_after(10):
+        await app(scope, receive, send)
+    assert app.generating == 0
+
+
 async def test_a_thread_serves_too(words):
     def run():
         with scripted_server(words, turns("fine"), ids_a_frame=2) as server:
@@ -292,8 +315,6 @@ async def test_a_thread_serves_too(words):
 
 
 async def test_several_models_are_told_apart_by_name_or_map(words):
-    from codec_agents.server import EmbeddedServer, create_app
-
     backend = ScriptedBackend.of(words, lambda _: "from words", "a")
     backend.add("b", bundled_map("demo/bytes"), lambda _: [Call("f", x=1), Say("from bytes")])
     async with (

@@ -4,11 +4,13 @@ import json
 import re
 from contextlib import asynccontextmanager
 
+import anyio
 import httpx
 import pytest
 
+from codec_agents.engines.base import GenerationRequest
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
-from codec_agents.testing import Cut, Say, Stop
+from codec_agents.testing import Cut, EmbeddedEngine, Say, Stop
 from codec_core.frames import CodecFrame, decoder
 
 pytestmark = pytest.mark.asyncio
@@ -55,6 +57,41 @@ async def test_an_error_of_ending_is_raised_in_a_thread_and_in_a_loop(words):
             pass
     with pytest.raises(OSError, match="full"), server():
         pass
+
+
+class Closing(ScriptedBackend):
+    """Tells whether it is open."""
+
+    is_open = False
+
+    @asynccontextmanager
+    async def opened(self):
+        self.is_open = True
+        yield
+        self.is_open = False
+
+
+async def test_a_server_that_is_left_by_a_cancellation_ends(words):
+    backend = Closing.of(words, lambda _: "x")
+    with anyio.CancelScope() as scope:
+        async with EmbeddedServer(create_app(backend)) as server, httpx.AsyncClient() as client:
+            assert (await client.get(f"{server.url}/health")).status_code == 200
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert (server.connections, backend.is_open) == (0, False)
+
+
+async def test_an_engine_ends_its_server_though_it_is_cancelled(words):
+    engine = EmbeddedEngine(lambda _: "x")
+    async with engine.stream(GenerationRequest(prompt_ids=[20], vocabulary=words)) as frames:
+        assert [frame.done async for frame in frames][-1]
+    [running] = engine._running.values()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await engine.aclose()
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"{running.server.url}/health")
 
 
 def serving(backend, words):

@@ -125,6 +125,16 @@ async def test_a_slow_reader_gets_its_document_and_one_that_reads_nothing_is_dro
             await until(lambda: server.connections == 0)
 
 
+async def test_a_client_that_sends_requests_ahead_and_reads_nothing_is_dropped(words):
+    backend = ScriptedBackend.of(words, lambda _: "x")
+    app = create_app(backend, ServerSettings(stalled_after=0.1), maps={"org/long": LONG})
+    async with EmbeddedServer(app) as server, connected(server) as (_, writer):
+        writer.transport.pause_reading()
+        writer.write(b"GET /.well-known/codec/maps/org/long.json HTTP/1.1\r\nhost: localhost\r\n\r\n" * 2)
+        await until(lambda: server.connections == 1)
+        await until(lambda: server.connections == app.exchanges.open == 0)
+
+
 @pytest.mark.parametrize("length", [4, 0, 10**6])
 async def test_an_ambiguous_length_closes_the_connection(serve, length):
     smuggled = b"GET /smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n"
