@@ -104,9 +104,14 @@ class CheckedStream:
 
     def _check_ids(self, frame: CodecFrame) -> None:
         try:
-            bad = invalid_id(frame.ids, self._vocabulary)
+            # Other numbers may be equal to a valid id (21.0, a NumPy integer), and no record holds them.
+            others = set(map(type, frame.ids)) - {int}
+            bad = None if others else invalid_id(frame.ids, self._vocabulary)
         except TypeError:
             raise self._broken(f"its ids are {frame.ids!r:.60}, which are no ids") from None
+        if others:
+            kind = min(other.__name__ for other in others)
+            raise self._broken(f"an id is a {kind}, where an int has to be: {frame.ids!r:.60}")
         if bad is not None:
             raise self._broken(f"the id {bad!r} is not in the map {self._vocabulary.id!r}")
 

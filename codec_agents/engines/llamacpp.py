@@ -20,6 +20,7 @@ from codec_agents.engines.base import (
 from codec_agents.engines.context import ContextQuestion, of_props
 from codec_agents.engines.http.engine import Outgoing, headers_of
 from codec_agents.engines.http.responses import text_of
+from codec_agents.engines.http.stream import HttpStream
 from codec_agents.engines.prompt_body import check_prompt, invalid_id, json_of
 from codec_agents.engines.request_body import LLAMACPP, for_model, forms_in, place_options
 from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request, rendered
@@ -88,6 +89,7 @@ class LlamaCppEngine(StockEngine):
             yield _Recovering(self, request, None)
             return
         async with super().stream(request) as frames:
+            assert isinstance(frames, HttpStream)  # as those of every engine over HTTP
             yield _Recovering(self, request, frames) if self._lost_ids == "ask" else frames
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
@@ -211,6 +213,17 @@ def values_of(engine: str, event: Completion, ids: Sequence[int], options: Sampl
     return SampledValues(tuple(each.logprob for each in found), tuple(tops) if top else ())
 
 
+def note_counts(stats: StreamStats, event: Completion) -> None:
+    """Take the counts and times of a last event, or of a whole answer."""
+    if event.tokens_evaluated is not None:
+        stats.prompt_tokens = event.tokens_evaluated
+    if event.timings is not None:
+        stats.cached_tokens = event.timings.cache_n
+        if event.timings.prompt_ms is not None:
+            stats.engine_prefill = event.timings.prompt_ms / 1000
+            stats.engine_seconds = stats.engine_prefill
+
+
 REASONS = {"eos": "stop", "word": "stop_sequence", "limit": "length", "none": "stop"}
 
 
@@ -282,13 +295,7 @@ class CompletionEvents(EventParser[Completion]):
 
     def _note_end(self, event: Completion) -> None:
         self.reason = finish_reason(event)
-        if event.tokens_evaluated is not None:
-            self.stats.prompt_tokens = event.tokens_evaluated
-        if event.timings is not None:
-            self.stats.cached_tokens = event.timings.cache_n
-            if event.timings.prompt_ms is not None:
-                self.stats.engine_prefill = event.timings.prompt_ms / 1000
-                self.stats.engine_seconds = self.stats.engine_prefill
+        note_counts(self.stats, event)
 
     def _read_event(self, data: bytes) -> list[CodecFrame]:
         """There is no end mark: the event with `stop` set is the last."""
@@ -302,17 +309,11 @@ class _Recovering:
     Without a stream to begin with, the whole answer comes from such a request.
     """
 
-    def __init__(
-        self, engine: LlamaCppEngine, request: GenerationRequest, frames: FrameStream | None
-    ) -> None:
-        self.stats = (
-            StreamStats(format="json", server_address=engine.pool.host, server_port=engine.pool.port)
-            if frames is None
-            else frames.stats
-        )
+    def __init__(self, engine: LlamaCppEngine, request: GenerationRequest, stream: HttpStream | None) -> None:
+        self.stats = engine.new_stats(request, "json") if stream is None else stream.stats
         self._engine = engine
         self._request = request
-        self._frames = None if frames is None else aiter(frames)
+        self._stream = stream
         self._received: list[int] = []
         self._rest: deque[CodecFrame] | None = None
 
@@ -325,12 +326,14 @@ class _Recovering:
         Raises:
             EngineError: the stream, or the request for the rest, failed.
         """
-        if self._frames is not None:
+        if self._stream is not None:
             try:
-                frame = await anext(self._frames)
+                frame = await anext(self._stream)
             # The prefix that came is exact, and the rest is asked for behind it.
             except LostIdsError:
-                self._frames = None
+                # Left open, the server would go on with this answer, in the place that has its prefix cached.
+                await self._stream.aclose()
+                self._stream = None
             else:
                 self._received += frame.ids
                 return frame
@@ -373,6 +376,8 @@ async def whole_frames(
     if invalid_id(ids, request.vocabulary) is not None:  # before they count as delivered
         what = "an id of the answer is not in the map"
         raise EngineStreamError(engine.name, what, delivered=stats.ids, transient=False)
+    if not stats.ids:  # of a rest, they would count what came before as a part of the prompt
+        note_counts(stats, answer)
     options = request.options
     values = None if options.logprobs is None else values_of(engine.name, answer, ids, options)
     stats.finish_reason = finish_reason(answer) if stopped is None else "stop"

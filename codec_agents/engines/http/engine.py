@@ -137,12 +137,7 @@ class HttpEngine:
     async def _open(self, request: GenerationRequest) -> HttpStream:
         check_prompt(self.name, request)
         await self.check(request)
-        stats = StreamStats(
-            prompt_tokens=len(request.prompt_ids),  # until the engine reports its own count
-            request_started=time.perf_counter(),
-            server_address=self.pool.host,
-            server_port=self.pool.port,
-        )
+        stats = self.new_stats(request)
         timeouts = request.timeouts
         deadlines = Deadlines(timeouts.of_whole_answer() if request.stream_interval == WHOLE else timeouts)
         response, parser = await self._begin(request, stats, deadlines)
@@ -155,6 +150,16 @@ class HttpEngine:
             deadlines,
             self.pool,
             text_boundary=self.text_boundary,
+        )
+
+    def new_stats(self, request: GenerationRequest, wire_format: str = "") -> StreamStats:
+        """Return the measurements of a request that begins now."""
+        return StreamStats(
+            format=wire_format,
+            prompt_tokens=len(request.prompt_ids),  # until the engine reports its own count
+            request_started=time.perf_counter(),
+            server_address=self.pool.host,
+            server_port=self.pool.port,
         )
 
     async def check(self, request: GenerationRequest) -> None:

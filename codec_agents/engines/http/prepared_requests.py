@@ -88,6 +88,10 @@ class PreparedRequest:
         """
         try:
             return await self._task
+        except asyncio.CancelledError:
+            # It may have come just before, and this caller, who would close it, never gets it.
+            await self._close_answer()
+            raise
         except Exception:
             # The engine may be at work on it: a second one is the decision of the caller.
             if self._content.written:
@@ -98,7 +102,10 @@ class PreparedRequest:
         """Cancel the request, and wait until its connection is closed."""
         self._task.cancel()
         await asyncio.wait([self._task])
-        if not self._task.cancelled() and self._task.exception() is None:
+        await self._close_answer()
+
+    async def _close_answer(self) -> None:
+        if self._task.done() and not self._task.cancelled() and self._task.exception() is None:
             await close(self._task.result())
 
     def drop(self) -> None:
@@ -136,7 +143,7 @@ class PreparedRequests:
             if key[0] is loop and (key[1] == place or not self._waiting[key].usable):
                 self._waiting.pop(key).drop()
             elif key[0].is_closed():
-                del self._waiting[key]
+                self._waiting.pop(key, None)  # another thread may have done it
         if len(self._waiting) < MAX_PREPARED:
             self._waiting[loop, place] = PreparedRequest(content, send, self._max_age)
 
@@ -153,5 +160,6 @@ class PreparedRequests:
     async def aclose(self) -> None:
         """Cancel those of the event loop that runs; the others go with theirs."""
         loop = running_loop()
-        for key in [key for key in self._waiting if key[0] is loop]:
+        # A copy: threads with loops of their own add to it.
+        for key in [key for key in list(self._waiting) if key[0] is loop]:
             await self._waiting.pop(key).aclose()

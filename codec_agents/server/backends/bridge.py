@@ -75,10 +75,14 @@ class BridgeBackend:
             frames = await stream.__aenter__()
         except EngineError as error:
             raise as_http_error(error) from error
+        relay = _Relay(frames, job)
         try:
-            yield _Relay(frames, job)
+            yield relay
         finally:
-            await stream.__aexit__(None, None, None)
+            # With the engine's own error, by which a pool knows that a replica failed: the reader's never get
+            # here as they were.
+            failure = relay.failure
+            await stream.__aexit__(None if failure is None else type(failure), failure, None)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -96,6 +100,8 @@ class _Relay:
         self._frames = aiter(stream)
         self._stats = stream.stats
         self._job = job
+        self.failure: EngineError | None = None
+        """The error that broke the answer off."""
 
     def __aiter__(self) -> AsyncIterator[CodecFrame]:
         return self
@@ -104,6 +110,7 @@ class _Relay:
         try:
             frame = await anext(self._frames)
         except EngineError as error:
+            self.failure = error
             raise BrokenOffError(str(error)) from error
         self._job.cached_ids = self._stats.cached_tokens
         return frame

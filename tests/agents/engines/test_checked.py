@@ -52,7 +52,10 @@ LAST = CodecFrame((22,), done=True, finish_reason="stop")
 BROKEN = {
     "an id outside the map": ([CodecFrame((999_999,), done=True)], "the id 999999 is not in the map"),
     "a negative id": ([CodecFrame((-1,), done=True)], "the id -1 is not in the map"),
-    "no id": ([CodecFrame(("a",), done=True)], "id"),  # type: ignore[arg-type]
+    "no id": ([CodecFrame(("a",), done=True)], "an id is a str"),  # type: ignore[arg-type]
+    "no ids": ([CodecFrame(5, done=True)], "its ids are 5"),  # type: ignore[arg-type]
+    "a float": ([FIRST, CodecFrame((21.0,), done=True)], "an id is a float"),  # type: ignore[arg-type]
+    "a truth value": ([CodecFrame((21, True), done=True)], "an id is a bool"),
     "no end": ([FIRST], "ended before it was done"),
     "nothing": ([], "ended before it was done"),
     "a frame after the end": ([LAST, FIRST], "follows the last one"),

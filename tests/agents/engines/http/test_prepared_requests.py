@@ -14,7 +14,7 @@ from aiohttp.http_writer import StreamWriter
 from codec_agents.engines.base import GenerationRequest
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.http.engine import HttpEngine
-from codec_agents.engines.http.prepared_requests import PreparedRequests
+from codec_agents.engines.http.prepared_requests import PreparedRequest, PreparedRequests
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.openai import OpenAIEngine
@@ -331,6 +331,35 @@ async def test_leaving_a_stream_closes_the_request_that_was_begun(words: Vocabul
         async with asyncio.timeout(5):
             await wire.lost.wait()
         await engine.aclose()
+
+
+async def test_an_answer_that_comes_as_its_caller_is_cancelled_is_closed() -> None:
+    class Answer:
+        closed = False
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    class Content:
+        written = True
+
+    answer: Any = Answer()
+    content: Any = Content()
+    came: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def send(_: Any) -> Any:
+        return await came
+
+    prepared = PreparedRequest(content, send, 60.0)
+    caller = asyncio.create_task(prepared.response())
+    await asyncio.sleep(0)
+    came.set_result(answer)
+    # One turn of the loop: the answer is there, and its caller has not woken up yet.
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert answer.closed
 
 
 async def test_closing_the_engine_leaves_nothing_behind(words: Vocabulary, ask: Ask) -> None:

@@ -1,6 +1,7 @@
 """Every stock engine's client against a server with its documented wire behaviour, faults included."""
 
 import socket
+import threading
 
 import pytest
 
@@ -406,7 +407,36 @@ async def test_llamacpp_without_streaming(words, ask, stock, answer):
         frames, stats = await read(engine, ask(words))
     assert ids_of(frames) == answer
     assert stats.format == "json"
+    counts = (len(ask(words).prompt_ids), 3, 0.0125)
+    assert (stats.prompt_tokens, stats.cached_tokens, stats.engine_seconds) == counts
+    assert stats.request_started is not None
+    assert stats.request_started <= stats.first_id
     assert server.seen[0][2]["stream"] is False
+
+
+async def test_llamacpp_the_rest_is_asked_for_when_the_stream_is_closed(words, ask, stock):
+    """The server has one place for both: it would finish the first answer before it begins the second."""
+    left = threading.Event()
+    closed = []
+
+    def streamed():
+        yield stock.event({"content": "a", "tokens": [21], "tokens_predicted": 1})
+        yield stock.event({"content": "b", "tokens": [22], "tokens_predicted": 9})
+        try:
+            while True:
+                yield b": still at work\n\n" * 1000
+        finally:
+            left.set()
+
+    def completion(asked):
+        if asked["stream"]:
+            return 200, stock.SSE, streamed()
+        closed.append(left.wait(5))
+        return stock.llamacpp_completion(words, [22])(asked)
+
+    async with engine_server(stock, completion=completion) as server:
+        frames, _ = await read(LlamaCppEngine(server.url, handshake=False), ask(words))
+    assert (ids_of(frames), closed) == ([21, 22], [True])
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,12 @@ import pytest
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions
 from codec_agents.engines.codec import CodecEngine
+from codec_agents.engines.pool import EnginePool
+from codec_agents.engines.scripted.engine import ScriptedEngine
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineStatusError, EngineStreamError
 from codec_agents.server import BridgeBackend, EmbeddedServer, create_app
+from codec_agents.testing import Cut, Say, turns
 from codec_core.tokenizer import pick_tokenizer
 
 pytestmark = pytest.mark.asyncio
@@ -98,3 +101,17 @@ async def test_an_engine_that_is_down_is_a_503(words):
             answer = await client.post("/v1/completions", json={"prompt": "x", "stream_format": "msgpack"})
         await engine.aclose()
     assert answer.status_code == 503
+
+
+async def test_a_pool_behind_the_bridge_knows_of_a_replica_that_broke_off(words, answer):
+    broken, well = (
+        ScriptedEngine(lambda _: [Say("half"), Cut()], name="a"),
+        ScriptedEngine(turns("whole"), name="b"),
+    )
+    pool = EnginePool([broken, well], name="p")
+    async with EmbeddedServer(create_app(BridgeBackend(pool, words, "m"))) as server:
+        with pytest.raises(EngineStreamError):
+            await read(server.url, ask(words))
+        assert pool.state["a"].startswith("resting")
+        assert (await read(server.url, ask(words)))[-1].done
+    assert [len(engine.requests) for engine in (broken, well)] == [1, 1]
