@@ -1,12 +1,14 @@
 """Ten turns of a conversation with a tool, with and without the gateway: what is cached, and the first id.
 
-    python -m tests.benchmarks gateway_turns [--only vllm | llamacpp]
+    python -m tests.benchmarks gateway_turns [--only vllm | llamacpp | qwen3]
 
 First a scripted model that reasons; its cache is the longest beginning that a prompt shares with any sequence
 before. Then, with `--only`, a real engine with SmolLM2, which is started for it, or runs already at
 `CODEC_TEST_VLLM`. The model is held to a call of the tool in each turn, because it is too small to call by
 itself. `plain` writes each prompt anew from the messages and sends it to the engine; `gateway` is an HTTP
 client of a gateway in front of that engine: the time to its first id has everything that the gateway does.
+
+`qwen3` is a real vLLM with a model that reasons: `tests.benchmarks.gateway_reasoning`.
 """
 
 from __future__ import annotations
@@ -153,14 +155,14 @@ class Held:
     """An engine whose answers are held to a call of the tool."""
 
     def __init__(self, engine: Engine, form: dict[str, Any]) -> None:
-        self._engine, self._form = engine, form
+        self._engine, self.form = engine, form
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
     def stream(self, request: GenerationRequest) -> Any:
         """Start a generation."""
-        options = msgspec.structs.replace(request.options, structured=self._form)
+        options = msgspec.structs.replace(request.options, structured=self.form)
         return self._engine.stream(msgspec.structs.replace(request, options=options))
 
 
@@ -295,8 +297,9 @@ def run() -> None:
 
 
 def main(only: str = "") -> bool:
-    """Print both tables; return False where the named engine cannot be had."""
-    run()
+    """Print the tables; return False where the named engine cannot be had."""
+    if only != "qwen3":
+        run()
     if not only:
         return True
     try:
@@ -304,5 +307,10 @@ def main(only: str = "") -> bool:
     except UnavailableError as error:
         print(f"{only}: {error}")
         return False
-    asyncio.run(_with_engine(only, url))
+    if only == "qwen3":
+        from tests.benchmarks.gateway_reasoning import compare_paths
+
+        asyncio.run(compare_paths(url))
+    else:
+        asyncio.run(_with_engine(only, url))
     return True

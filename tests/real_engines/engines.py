@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.real_engines import models
@@ -64,8 +64,14 @@ def _name_it_vllm(python: Path) -> None:
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {VLLM_VERSION}+cpu\n")
 
 
-def vllm(*flags: str, name: str = "vllm") -> Server:
-    """Return a vLLM server of SmolLM2.
+def vllm(
+    *flags: str,
+    name: str = "vllm",
+    folder: Callable[[], Path] = models.smollm2_folder,
+    served: str = MODEL,
+    context: int = CONTEXT,
+) -> Server:
+    """Return a vLLM server of SmolLM2, or of the model of another folder.
 
     Raises:
         UnavailableError: it is not prepared.
@@ -79,7 +85,7 @@ def vllm(*flags: str, name: str = "vllm") -> Server:
         "--dtype",
         "bfloat16",
         "--max-model-len",
-        str(CONTEXT),
+        str(context),
         "--max-num-seqs",
         "32",
         "--enforce-eager",
@@ -87,7 +93,7 @@ def vllm(*flags: str, name: str = "vllm") -> Server:
     return Server(
         name,
         lambda port: [
-            program, "serve", models.smollm2_folder(), "--served-model-name", MODEL, "--host", "127.0.0.1",
+            program, "serve", folder(), "--served-model-name", served, "--host", "127.0.0.1",
             "--port", str(port), *limits, *flags,
         ],
         {**OFFLINE, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"},
@@ -105,6 +111,19 @@ VLLM_FLAGS = (
 other calls. With a parser of reasoning, vLLM holds a structured answer to its form only after the reasoning,
 for which this model has no marks: `enable_in_reasoning` is for that. Without the last flag a small model that
 is drawn from hotly fills JSON with white space up to its limit."""
+
+
+BLOCK = 32
+"""Ids of a block, which vLLM caches whole. It takes no smaller ones on a CPU, and 128 if it is not told."""
+
+QWEN3_FLAGS = (
+    "--load-format", "dummy", "--block-size", str(BLOCK),
+    "--enable-scale-out", "--enable-prompt-tokens-details",
+    "--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3",
+    "--structured-outputs-config.enable_in_reasoning=true",
+    "--structured-outputs-config.backend=guidance",
+)  # fmt: skip
+"""Random weights, and grammars of ids, which xgrammar does not have, from the first id of an answer on."""
 
 
 def llamacpp_program() -> Path:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tests.real_engines import models, sglang
-from tests.real_engines.engines import VLLM_FLAGS, llamacpp, prepare_llamacpp, prepare_vllm, vllm
+from tests.real_engines.engines import (
+    QWEN3_FLAGS,
+    VLLM_FLAGS,
+    llamacpp,
+    prepare_llamacpp,
+    prepare_vllm,
+    vllm,
+)
 from tests.real_engines.servers import Server
 
 PREPARE: Mapping[str, Callable[[], None]] = {
@@ -15,6 +22,10 @@ PREPARE: Mapping[str, Callable[[], None]] = {
 }
 START: Mapping[str, Callable[[], Server]] = {
     "vllm": lambda: vllm(*VLLM_FLAGS),
+    # A model that reasons, of random weights: what it says is held to a script.
+    "qwen3": lambda: vllm(
+        *QWEN3_FLAGS, name="qwen3", folder=models.qwen3_folder, served="qwen3", context=8192
+    ),
     "llamacpp": llamacpp,
     # The file has no chat template: without one, chats would be written in ChatML.
     "gemma": lambda: llamacpp(

