@@ -53,7 +53,7 @@ def scripted_endpoints(words: int) -> Iterator[tuple[Endpoint, Endpoint]]:
 
 
 def pipeline(
-    a: Endpoint, b: Endpoint, *, words: int, text: bool = False, prefill: str | None = None
+    a: Endpoint, b: Endpoint, *, words: int, text: bool = False, prefill: str = "off"
 ) -> Pipeline:
     """Return `a -> b`; as text, both are asked through the chat API."""
     p = Pipeline("handoff").input("task").sink("out", text=False)
@@ -69,7 +69,7 @@ def pipeline(
             prompt=Chat(user=prompt),
             sampling={"max_tokens": 4 * words},
         )
-    edge = {} if prefill is None else {"prefill": prefill}
+    edge = {"prefill": prefill}
     return p.connect("task", "a.task").connect("a.answer", "b.draft", **edge).connect("b.answer", "out")
 
 

@@ -16,6 +16,7 @@ from typing import TypeAlias
 from codec_agents.events import HandoffReport
 from codec_agents.exceptions import PipelineError, RunError
 from codec_agents.graph import InputNode, ModelNode, PipelineSpec
+from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.kinds import Asking
 from codec_agents.graph.sources import EngineSpec
 from codec_agents.pipeline import Pipeline
@@ -24,21 +25,30 @@ from codec_agents.trace.timeline import TracedRun
 
 DECLARED = "as declared"
 
+AHEAD_BY_DEFAULT = frozenset({"vllm", "sglang", "llamacpp", "live"})
+"""Kinds of engines that are sent beginnings of prompts although nothing declares it; a live one may be."""
+
 Change: TypeAlias = Callable[[PipelineSpec], PipelineSpec]
 
 
-def _with_prefill(spec: PipelineSpec, prefill: str | None) -> PipelineSpec:
+def _with_prefill(spec: PipelineSpec, prefill: str) -> PipelineSpec:
     """Return a declaration whose edges between models are prefilled in one way."""
-    nodes = spec.nodes
-    # What an input gives is there before the run: its edges are no handoffs.
     edges = [
-        edge.model_copy(update={"prefill": prefill})
-        if isinstance(nodes.get(edge.target_node), Asking)
-        and not isinstance(nodes.get(edge.source_node), InputNode)
-        else edge
+        edge.model_copy(update={"prefill": prefill}) if _may_be_sent(spec, edge, prefill) else edge
         for edge in spec.edges
     ]
     return spec.model_copy(update={"edges": tuple(edges)})
+
+
+def _may_be_sent(spec: PipelineSpec, edge: EdgeSpec, prefill: str) -> bool:
+    """Return whether the way makes a difference for an edge."""
+    target = spec.nodes.get(edge.target_node)
+    # What an input gives is there before the run: its edges are no handoffs.
+    if not isinstance(target, Asking) or isinstance(spec.nodes.get(edge.source_node), InputNode):
+        return False
+    engine = spec.engine_of(target.engine)
+    by_default = engine is not None and (engine.prefill is not None or engine.kind in AHEAD_BY_DEFAULT)
+    return prefill != "off" or edge.prefill is not None or by_default
 
 
 def _with_interval(spec: PipelineSpec, interval: int) -> PipelineSpec:
@@ -81,7 +91,7 @@ def _chat_engine(engine: EngineSpec) -> EngineSpec:
 
 
 CHANGES: Mapping[str, Change] = {
-    "prefill off": lambda spec: _with_prefill(spec, None),
+    "prefill off": lambda spec: _with_prefill(spec, "off"),
     "prefill: auto": lambda spec: _with_prefill(spec, "auto"),
     "1 id per event": lambda spec: _with_interval(spec, 1),
     "16 ids per event": lambda spec: _with_interval(spec, 16),

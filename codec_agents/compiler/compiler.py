@@ -22,6 +22,7 @@ from codec_agents.compiler.flatten import FlatNode, Wire, expand_target, flatten
 from codec_agents.compiler.maps import ResourceError
 from codec_agents.compiler.missing_resources import unmet_needs
 from codec_agents.compiler.nodes import BUILDERS
+from codec_agents.compiler.prefill import Mode, prefill_modes
 from codec_agents.compiler.resources import Resources
 from codec_agents.exceptions import CodecAgentsError, PipelineError
 from codec_agents.faults import Fault
@@ -98,7 +99,7 @@ class Build:
             if built is not None:
                 nodes[path] = built
         # The vocabulary of an edge may come from a node that could not be built.
-        edges = [] if self.faults else [self._edge(wire) for wire in self.flat.wires]
+        edges = [] if self.faults else self._edges(nodes)
         return BuiltPipeline.of(
             self._spec.pipeline,
             self._spec,
@@ -169,7 +170,11 @@ class Build:
             self.faults.append(Fault(place, str(error), ""))
         return None
 
-    def _edge(self, wire: Wire) -> BuiltEdge:
+    def _edges(self, nodes: Mapping[str, BuiltNode]) -> list[BuiltEdge]:
+        wires = self.flat.wires
+        return [*map(self._edge, wires, prefill_modes(wires, self.flat.nodes, nodes))]
+
+    def _edge(self, wire: Wire, prefill: Mode) -> BuiltEdge:
         (source, port), (target, slot) = wire.source, wire.target
         gives = self.flows.port(source, port)
         # An edge into a sink has no slot.
@@ -188,8 +193,9 @@ class Build:
             reasoning=wire.edge.reasoning,
             fallback=wire.edge.fallback,
             # 0: nothing is sent ahead.
-            prefill=wire.edge.prefill_stride if wire.edge.prefill is not None else 0,
-            prefill_auto=wire.edge.prefill == "auto",
+            prefill=0 if prefill == "off" else wire.edge.prefill_stride,
+            prefill_auto=prefill in ("auto", "default"),
+            prefill_by_default=prefill == "default",
             prefill_budget=wire.edge.prefill_budget,
         )
 

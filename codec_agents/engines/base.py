@@ -262,6 +262,22 @@ def gives_whole_answers(engine: Engine) -> bool:
     return all(getattr(replica, "whole_answers", False) for replica in replicas_of(engine))
 
 
+def caches_prompts(engine: Engine) -> bool:
+    """Return whether an engine keeps what it has read: then beginnings of prompts may be sent ahead unasked.
+
+    An engine declares it by an attribute, `caches_prompts`; one without it is sent ahead what is declared.
+    """
+    return all(getattr(replica, "caches_prompts", False) for replica in replicas_of(engine))
+
+
+def reports_cached_ids(engine: Engine) -> bool:
+    """Return whether every answer of an engine tells how many ids of its prompt were found in its cache.
+
+    An engine declares it by an attribute, `reports_cached_ids`; of one without it the answers show it.
+    """
+    return all(getattr(replica, "reports_cached_ids", False) for replica in replicas_of(engine))
+
+
 async def context_of(engine: Engine, request: GenerationRequest) -> int | None:
     """Return the most ids that a prompt and its answer may have together; None where the engine does not say.
 

@@ -63,6 +63,8 @@ class LlamaCppEngine(StockEngine):
     least_ids = 0
     unstreamed = True
     """Not `whole_answers`: without a stream it would go on behind a stop id, which it does not know."""
+    caches_prompts = True
+    reports_cached_ids = True
 
     tokenize_field = "content"
     tokenize_options: ClassVar[Mapping[str, Any]] = {"add_special": False, "parse_special": True}

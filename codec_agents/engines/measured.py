@@ -21,6 +21,9 @@ REMEMBERED = 256
 ROOM = 8
 """Requests of this process in flight from which on an engine has no room, where it reports no queue."""
 
+IDLE = 1
+"""The same for requests ahead that nothing declares."""
+
 
 class Measured:
     """The figures of one engine. The nodes of a pipeline that use it share them.
@@ -31,6 +34,8 @@ class Measured:
     def __init__(self) -> None:
         self.running = 0
         """Requests in flight."""
+        self.reports_cached_ids = False
+        """Whether an answer has told how many ids were found in the engine's cache."""
         self._queue: float | None = None
         """Seconds that the latest request waited in the engine's queue."""
         self._read: OrderedDict[int, None] = OrderedDict()
@@ -54,10 +59,13 @@ class Measured:
     def __exit__(self, *_: object) -> None:
         self.running -= 1
 
-    @property
-    def has_room(self) -> bool:
-        """True if a request ahead would delay no other one, as far as is known."""
-        return self.running < ROOM and (self._queue or 0.0) < QUEUED
+    def has_room(self, most: int = ROOM) -> bool:
+        """Return whether a request ahead would delay no other one, as far as is known.
+
+        Args:
+            most: requests of this process in flight from which on the engine has no room.
+        """
+        return self.running < most and (self._queue or 0.0) < QUEUED
 
     def gains(self, node: str) -> bool:
         """Return whether prompts of a node are worth sending ahead; asked once for each prompt."""
@@ -78,6 +86,8 @@ class Measured:
         """
         if stats.engine_queue is not None:
             self._queue = stats.engine_queue
+        if stats.cached_tokens is not None:
+            self.reports_cached_ids = True
         if not sent_ahead:
             return False
         # Half: engines keep whole blocks only, and evict some of them meanwhile.

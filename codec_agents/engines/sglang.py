@@ -54,11 +54,13 @@ class SglangEngine(TokenizeRendering):
     unstreamed = True
     least_ids = 0
     whole_answers = True
+    caches_prompts = True
 
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)
         self._api = api
         self._completes: bool | None = None if api == "auto" else api == "completions"
+        self.reports_cached_ids = api == "generate"
         self._asked: SingleFlight[bool] = SingleFlight()
         self._adapters = Adapters()
 

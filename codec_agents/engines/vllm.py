@@ -41,6 +41,7 @@ class VllmEngine(TokenizeRendering):
     enforced_forms = forms_in(VLLM_COMPLETIONS, VLLM_GENERATE)
     unstreamed = True
     whole_answers = True
+    caches_prompts = True
 
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)

@@ -62,9 +62,10 @@ class EdgeSpec(Declared):
     """Keep special tokens of the source, as the text of their names and never as control ids."""
     buffer: Count = DEFAULT_BUFFER
     """Ids that the edge may hold before its producer waits."""
-    prefill: Literal["ahead", "auto"] | None = None
+    prefill: Literal["ahead", "auto", "off"] | None = None
     """`ahead`: the target's engine reads the prompt while the source still streams. `auto`: where it has
-    room, and for as long as the cached ids that it reports show a gain."""
+    room, and for as long as the cached ids that it reports show a gain. Left out: what the engine declares,
+    and otherwise `auto` where the engine is idle and is known to report cached ids."""
     prefill_stride: Count = DEFAULT_STRIDE
     """With `prefill`, the number of ids after which a longer beginning of the prompt is sent."""
     prefill_budget: Count = DEFAULT_PREFILL_BUDGET

@@ -99,6 +99,7 @@ class EdgeExplanation:
     fallback: bool = False
     prefill: bool = False
     prefill_auto: bool = False
+    prefill_by_default: bool = False
 
     @property
     def is_text_boundary(self) -> bool:
@@ -221,7 +222,10 @@ def _edge_lines(edge: EdgeExplanation) -> Iterator[str]:
         "with the reasoning": edge.reasoning,
         "only if the source fails": edge.fallback,
         "prefilled ahead": edge.prefill and not edge.prefill_auto,
-        "prefilled ahead where the engine has room and its cached ids show a gain": edge.prefill_auto,
+        "prefilled ahead where the engine has room and its cached ids show a gain": (
+            edge.prefill_auto and not edge.prefill_by_default
+        ),
+        "prefilled ahead where the engine is idle and its cached ids show a gain": edge.prefill_by_default,
         f"after {edge.separator!r}": bool(edge.separator),
     }
     shown = [option for option, is_set in options.items() if is_set]

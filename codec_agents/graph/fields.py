@@ -36,6 +36,7 @@ class EngineFields(TypedDict, total=False):
     compression: bool | None
     context: int | None
     concurrency: int | None
+    prefill: Literal["auto", "off"] | None
     script: str | Sequence[Any] | Callable[..., Any] | None
     ids_a_second: float | None
     ids_a_frame: int | tuple[int, int]
@@ -95,7 +96,7 @@ class EdgeFields(TypedDict, total=False):
     separator: str
     keep_special: bool
     buffer: int
-    prefill: Literal["ahead", "auto"] | None
+    prefill: Literal["ahead", "auto", "off"] | None
     prefill_stride: int
     prefill_budget: int
     reasoning: bool

@@ -32,7 +32,7 @@ UNTOLD_KINDS = LOCAL_KINDS | {"openai"}
 TELLING_KINDS = frozenset({"codec", "vllm", "sglang", "llamacpp", "auto"})
 """Engines that may tell the map of their model."""
 
-LIVE_FIELDS = frozenset({"kind", "model", "context", "concurrency"})
+LIVE_FIELDS = frozenset({"kind", "model", "context", "concurrency", "prefill"})
 """The fields that a live engine may have: they say how the pipeline uses it."""
 
 WireFormat: TypeAlias = Literal[
@@ -109,6 +109,8 @@ class EngineSpec(Declared):
     """The most ids that a prompt and its answer may have together; the server is asked when left out."""
     concurrency: Count | None = None
     """Concurrent requests; the pipeline's policy decides when left out."""
+    prefill: Literal["auto", "off"] | None = None
+    """The `prefill` of edges into prompts for this engine that declare none."""
     script: str | list[Any] | None = None
     """The script of a scripted model: `module:callable`, a list of rules, or one answer."""
     ids_a_second: Annotated[float, Field(gt=0), NO_WORD_AS_NUMBER] | None = None

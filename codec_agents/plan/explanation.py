@@ -210,4 +210,5 @@ def _edge(built: BuiltPipeline, edge: BuiltEdge) -> EdgeExplanation:
         fallback=edge.fallback,
         prefill=edge.prefill > 0,
         prefill_auto=edge.prefill_auto,
+        prefill_by_default=edge.prefill_by_default,
     )

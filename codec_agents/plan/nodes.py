@@ -68,6 +68,8 @@ class BuiltEdge:
     """Ids after which a longer beginning of the target's prompt is sent ahead; 0 for never."""
     prefill_auto: bool = False
     """Whether measurements decide if it is sent ahead."""
+    prefill_by_default: bool = False
+    """Whether nothing declares it: then it is sent to an idle engine that reports cached ids."""
     prefill_budget: int = 0
     """The most ids in all requests ahead for one prompt."""
 

@@ -101,7 +101,7 @@ def handoff(text: Text, a: str, b: str, ids: int, title: str) -> Part:
 
 def prefill(a: str, b: str) -> Part:
     """Return a long handoff with requests ahead and without."""
-    ways = {"without": {}, "prefill: ahead": {"prefill": "ahead", "prefill_stride": STRIDE}}
+    ways = {"without": {"prefill": "off"}, "prefill: ahead": {"prefill": "ahead", "prefill_stride": STRIDE}}
     ways["prefill: auto"] = {"prefill": "auto", "prefill_stride": STRIDE}
     pipelines = {}
     rows = {}

@@ -170,7 +170,7 @@ async def measure(
     ]
     if not missing:
         return
-    plain, by_ids = with_ids(a, b, ids, "One")
+    plain, by_ids = with_ids(a, b, ids, "One", prefill="off")
     ahead, by_ids_ahead = with_ids(a, b, ids, "Two", prefill="ahead", prefill_stride=64)
     by_text = with_text(clients, written, a, b, ids, "Three")
     rows = dict(zip(CONTESTANTS, (by_ids, by_ids_ahead, by_text), strict=True))

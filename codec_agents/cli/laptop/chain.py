@@ -85,7 +85,7 @@ def chain(
     )
     p.sink("reader", text=True).sink("draft", text=False)
     p.connect("task", "smollm2.task")
-    p.connect("smollm2.answer", "gemma3.draft", prefill="ahead" if ahead else None, prefill_stride=STRIDE)
+    p.connect("smollm2.answer", "gemma3.draft", prefill="ahead" if ahead else "off", prefill_stride=STRIDE)
     return p.connect("smollm2.answer", "draft").connect("gemma3.answer", "reader")
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from codec_agents.concurrency.signal import Signal
-from codec_agents.engines.base import GenerationRequest, least_ids
+from codec_agents.engines.base import GenerationRequest, least_ids, reports_cached_ids
+from codec_agents.engines.measured import IDLE, ROOM
 from codec_agents.events import Usage
 from codec_agents.plan.nodes import declared_path
 
@@ -31,6 +32,15 @@ PREFILL_REQUESTS: Final = 32
 BLOCK: Final = 128
 """With `prefill: auto`, beginnings end where a block of the engine's cache does: a multiple of the sizes in
 use (16 to 128 ids). The rest of a block would be read again with the request itself."""
+
+
+def edges_ahead(node: PromptedNode, edges: Sequence[BuiltEdge]) -> list[BuiltEdge]:
+    """Return the edges into a prompt that ask for requests ahead.
+
+    Those that do so by default do where the engine is known to report cached ids: without them no gain shows.
+    """
+    known = node.measured.reports_cached_ids or reports_cached_ids(node.engine)
+    return [edge for edge in edges if edge.prefill and (known or not edge.prefill_by_default)]
 
 
 class Prefill:
@@ -59,6 +69,8 @@ class Prefill:
         self._budget = min(edge.prefill_budget for edge in edges)
         self._auto = all(edge.prefill_auto for edge in edges)
         """Whether measurements decide; an edge that asks for requests in any case goes before them."""
+        # By default only an idle engine: another request in the same batch may be rounded otherwise.
+        self._most = IDLE if all(edge.prefill_by_default for edge in edges) else ROOM
         self._more = Signal()
         self._scope = anyio.CancelScope()
         self._stopped = False
@@ -104,7 +116,7 @@ class Prefill:
             prompt = self._beginning()
             if len(prompt) < self.given + self._stride:
                 continue
-            if self._auto and not self._node.measured.has_room:
+            if self._auto and not self._node.measured.has_room(self._most):
                 continue
             if self._ids + len(prompt) > self._budget:  # each is sent from its first id on, and counts whole
                 return
@@ -124,6 +136,7 @@ class Prefill:
                 except anyio.WouldBlock:  # an answer is never delayed for a prefill
                     return
                 stack.callback(places.release)
+            stack.enter_context(self._node.measured)
             self._count(prompt)
             async for _ in await stack.enter_async_context(self._node.engine.stream(self._request(prompt))):
                 pass

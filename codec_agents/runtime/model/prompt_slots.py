@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from codec_agents.engines.base import preparing
 from codec_agents.runtime.edges.slots import Slots
-from codec_agents.runtime.model.prefill import Prefill
+from codec_agents.runtime.model.prefill import Prefill, edges_ahead
 from codec_agents.runtime.model.preparation import Preparation
 from codec_agents.runtime.model.prompt import IncrementalPrompt
 
@@ -27,7 +27,7 @@ class PromptSlots(Slots):
         self._prompt: IncrementalPrompt | None = None
         """None where nothing is prepared: rendering the whole prompt at the end is cheaper than in steps."""
         self._preparation: Preparation | None = None
-        edges = [handoff.edge for handoff in self.handoffs if handoff.edge.prefill]
+        edges = edges_ahead(node, [handoff.edge for handoff in self.handoffs])
         if edges or preparing(node.engine) is not None:
             self._prompt = IncrementalPrompt(node, list(zip(self.handoffs, wiring.channels, strict=True)))
             prefill = Prefill(node, self._prompt, context, edges) if edges else None

@@ -48,7 +48,7 @@ def run(file: Path, *options: str) -> str:
 def test_the_ways_change_what_the_declaration_leaves_open(file: Path) -> None:
     found = ways(Pipeline.from_yaml(file))
     assert set(found) == {DECLARED, *CHANGES} - {"prefill: auto", TEXT}, "scripts have no chat API"
-    assert [edge.prefill for edge in found["prefill off"].spec.edges] == [None, None, None]
+    assert [edge.prefill for edge in found["prefill off"].spec.edges] == [None, "off", None]
     assert found[DECLARED].spec.edges[1].prefill == "auto"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from codec_agents.engines import measured
 from codec_agents.engines.base import StreamStats
-from codec_agents.engines.measured import MISSES, QUEUED, REMEMBERED, ROOM, TRIED_AGAIN, Measured
+from codec_agents.engines.measured import IDLE, MISSES, QUEUED, REMEMBERED, ROOM, TRIED_AGAIN, Measured
 
 
 def told(cached: int | None, queue: float | None = None) -> StreamStats:
@@ -40,15 +40,19 @@ def test_prompts_that_were_not_sent_ahead_show_nothing() -> None:
 
 def test_room_is_what_the_engine_or_else_the_requests_in_flight_leave() -> None:
     engine = Measured()
-    assert engine.has_room
+    assert engine.has_room()
     engine.note("a", 0, told(None, QUEUED))
-    assert not engine.has_room
+    assert not engine.has_room()
     engine.note("a", 0, told(None, 0.0))
-    assert engine.has_room
+    assert engine.has_room()
     engine.running = ROOM - 1
     with engine:
-        assert not engine.has_room
-    assert engine.has_room
+        assert not engine.has_room()
+    engine.running = IDLE
+    assert not engine.has_room(IDLE), "not idle"
+    engine.running = 0
+    assert engine.has_room(IDLE)
+    assert engine.has_room()
 
 
 def test_beginnings_are_remembered_up_to_a_bound() -> None:
