@@ -367,6 +367,8 @@ class NodeFinished(msgspec.Struct, frozen=True):
     reason: str
     usage: Usage
     at: float
+    probabilities: dict[str, float] = {}
+    """Of a router with `sampling.logprobs`: of each label that its engine told, that of its first id."""
 
 
 class NodeFailed(msgspec.Struct, frozen=True):

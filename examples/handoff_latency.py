@@ -52,9 +52,7 @@ def scripted_endpoints(words: int) -> Iterator[tuple[Endpoint, Endpoint]]:
         yield found[0], found[1]
 
 
-def pipeline(
-    a: Endpoint, b: Endpoint, *, words: int, text: bool = False, prefill: str = "off"
-) -> Pipeline:
+def pipeline(a: Endpoint, b: Endpoint, *, words: int, text: bool = False, prefill: str = "off") -> Pipeline:
     """Return `a -> b`; as text, both are asked through the chat API."""
     p = Pipeline("handoff").input("task").sink("out", text=False)
     for name, place, prompt in (("a", a, "{task}"), ("b", b, "Say briefly what this is about:\n{draft}")):

@@ -66,8 +66,9 @@ class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
     min_tokens: int | None = None
     logprobs: int | None = None
     """Asks for the log probability of each id, and of so many of the most probable ids in its place; 0 for
-    none of these. None asks for nothing. The engine's further values of ids come along, see
-    `codec_core.frames.SampledValues`."""
+    none of these. None asks for nothing. Where `structured` names the only ids that may be drawn, an engine
+    that can be asked for certain ids gives theirs in place of the most probable ones'. The engine's further
+    values of ids come along, see `codec_core.frames.SampledValues`."""
     structured: dict[str, Any] | None = None
     """The form of the answer, as one of `json_schema`, `regex`, `grammar`, `choice`, and `ids`: the only ids
     that may be drawn."""
@@ -78,6 +79,11 @@ class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of one session go to one worker, where a router takes it into account."""
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
     """Fields of the engine's own API, under their place: `body`, `sampling_params` or `headers`."""
+
+    @property
+    def valued_ids(self) -> tuple[int, ...]:
+        """The only ids that may be drawn, where log probabilities are asked for: those of all of them."""
+        return () if self.logprobs is None else tuple((self.structured or {}).get("ids", ()))
 
     def of_prefill(self, ids: int = 1) -> SamplingOptions:
         """Return the options of a request that only fills the prefix cache: for one id, or for none."""

@@ -210,9 +210,14 @@ def values_of(engine: str, event: Completion, ids: Sequence[int], options: Sampl
     found = event.completion_probabilities[: len(ids)]
     if [each.id for each in found] != list(ids):
         raise ValuesError(engine, "a log probability is missing, or of another id")
-    top = options.logprobs or 0
-    tops = [tuple((each.id, each.logprob) for each in one.top_logprobs[:top]) for one in found]
-    return SampledValues(tuple(each.logprob for each in found), tuple(tops) if top else ())
+    top, valued = options.logprobs or 0, options.valued_ids
+    tops = [
+        tuple((each.id, each.logprob) for each in one.top_logprobs if each.id in valued)
+        if valued
+        else tuple((each.id, each.logprob) for each in one.top_logprobs[:top])
+        for one in found
+    ]
+    return SampledValues(tuple(each.logprob for each in found), tuple(tops) if top or valued else ())
 
 
 def note_counts(stats: StreamStats, event: Completion) -> None:

@@ -32,8 +32,8 @@ class Place(NamedTuple):
 Table: TypeAlias = Mapping[str, Place]
 """The places of one API's options; those of `structured` have names such as `structured.json_schema`."""
 
-CLIENT_SIDE = frozenset({"stop_token_ids", "max_tokens"})
-"""Options that the client sees to itself where an API has no name for them."""
+CLIENT_SIDE = frozenset({"stop_token_ids", "max_tokens", "valued_ids"})
+"""Options that the client sees to itself where an API has no name for them, or that it can do without."""
 
 
 def same(where: Where, *options: str, **words: str) -> dict[str, Place]:
@@ -99,6 +99,10 @@ VLLM_GENERATE: Table = {
     **same("sampling_params", *COMMON, *PENALTIES, "top_k", "min_p", "repetition_penalty", "min_tokens"),
     **same("sampling_params", "stop_token_ids", "logprobs"),
     **vllm_structured("sampling_params"),
+    # The server gives so many as `logprobs` says, of whichever ids.
+    "valued_ids": Place(
+        "sampling_params", "logprob_token_ids", lambda ids: {"logprobs": len(ids), "logprob_token_ids": ids}
+    ),
     **same("body", "cache_salt", "priority"),
     **SESSION,
 }
@@ -121,6 +125,7 @@ SGLANG_GENERATE: Table = {
     **same("sampling_params", seed="sampling_seed", min_tokens="min_new_tokens"),
     **same("body", "cache_salt", "priority", session="session_id"),
     "logprobs": Place("body", "return_logprob", lambda n: {"return_logprob": True, "top_logprobs_num": n}),
+    "valued_ids": Place("body", "token_ids_logprob"),
     "structured.json_schema": Place(
         "sampling_params", "json_schema", lambda schema: {"json_schema": msgspec.json.encode(schema).decode()}
     ),
@@ -130,11 +135,16 @@ SGLANG_GENERATE: Table = {
     "structured.ids": Place("sampling_params", "logit_bias", by_text),
 }
 
+LOOKED_AT = 100
+"""The most probable ids of a place, among which those are whose values are asked for; 10 KB."""
+
 LLAMACPP: Table = {
     **same("body", "temperature", "top_p", "top_k", "min_p", "seed", "stop", *PENALTIES),
     **same("body", repetition_penalty="repeat_penalty"),
     # With 0 it reports nothing: the id's own probability comes with those of the most probable ones.
     "logprobs": Place("body", "n_probs", lambda top: {"n_probs": max(top, 1)}),
+    # It cannot be asked for certain ids: they are looked for among these.
+    "valued_ids": Place("body", "n_probs", lambda _: {"n_probs": LOOKED_AT}),
     "structured.json_schema": Place("body", "json_schema"),
     "structured.grammar": Place("body", "grammar"),
     "structured.choice": Place("body", "grammar", lambda choices: {"grammar": gbnf_of(choices)}),
@@ -202,6 +212,8 @@ def _set_options(options: SamplingOptions) -> list[tuple[str, Any]]:
         and (value := getattr(options, name)) is not None
         and value != ()
     ]
+    if options.valued_ids:  # behind `logprobs`, which it changes
+        found.append(("valued_ids", list(options.valued_ids)))
     return found + [(f"structured.{kind}", value) for kind, value in (options.structured or {}).items()]
 
 

@@ -122,7 +122,8 @@ class SglangEngine(TokenizeRendering):
     def _events(self, request: GenerationRequest, stats: StreamStats) -> EventParser[Any]:
         if self._asks_completions(request):
             return CompletionEvents(self.name, request, stats)
-        return GenerateEvents(self.name, stats, top=request.options.logprobs)
+        options = request.options
+        return GenerateEvents(self.name, stats, top=options.logprobs, valued=options.valued_ids)
 
 
 def generate_body(request: GenerationRequest) -> dict[str, Any]:
@@ -171,6 +172,7 @@ class ValuedMetaInfo(MetaInfo):
 
     output_token_logprobs: list[Logprob] = []
     output_top_logprobs: list[list[Logprob] | None] = []
+    output_token_ids_logprobs: list[list[Logprob] | None] = []
     output_token_sampling_mask: list[TokenIds] = []
     weight_version: str | None = None
     weight_versions: list[Span] | None = None
@@ -196,10 +198,13 @@ class GenerateEvents(EventParser[Generated[Any]]):
     them. Anything else is a loss, or the repeated last id of an aborted stream.
     """
 
-    def __init__(self, engine: str, stats: StreamStats, *, top: int | None = None) -> None:
+    def __init__(
+        self, engine: str, stats: StreamStats, *, top: int | None = None, valued: Sequence[int] = ()
+    ) -> None:
         super().__init__(engine, stats, Generated[MetaInfo] if top is None else Generated[ValuedMetaInfo])
         self._ids: list[int] = []
         self._top = top
+        self._valued = valued
 
     def read(self, event: Generated[Any]) -> tuple[int, ...]:
         """Return the ids that were not there before."""
@@ -226,11 +231,14 @@ class GenerateEvents(EventParser[Generated[Any]]):
                 raise ValuesError(
                     self.engine, "a log probability is missing, or of another id", delivered=self.received
                 )
-            tops = meta.output_top_logprobs[-len(new) :] if top else []
+            others, most = meta.output_top_logprobs, top
+            if self._valued:
+                others, most = meta.output_token_ids_logprobs, len(self._valued)
+            tops = others[-len(new) :] if most else []
             self.values = SampledValues(
                 tuple(_number(logprob) for logprob, _, _ in logprobs),
                 tuple(
-                    most_probable(((token, _number(logprob)) for logprob, token, _ in each or ()), top)
+                    most_probable(((token, _number(logprob)) for logprob, token, _ in each or ()), most)
                     for each in tops
                 ),
             )

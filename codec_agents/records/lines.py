@@ -232,6 +232,8 @@ class NodeLine(msgspec.Struct):
     at: Instant
     reason: str = ""
     usage: dict[str, Count] = {}
+    probabilities: dict[str, float] = {}
+    """Of a router: of the first id of each label that its engine told."""
     error: ErrorFields | msgspec.UnsetType = msgspec.UNSET
     """Of a node that failed; other nodes have no such field, and readers ask only for its presence."""
 

@@ -143,6 +143,7 @@ LINES: Mapping[type, Callable[[Any], dict[str, Any]]] = {
         "usage": {
             name: count for name, count in msgspec.structs.asdict(e.usage).items() if count is not None
         },
+        **({"probabilities": e.probabilities} if e.probabilities else {}),
     },
     NodeFailed: lambda e: {"kind": "node", "node": e.node, "outcome": "failed", "error": _error(e.error)},
     RunFinished: lambda _: {"kind": "end"},

@@ -72,6 +72,7 @@ class RunContext:
         self.last_turns: dict[str, LastTurn] = {}
         """By path of each model node that finished."""
         self.values: dict[str, Any] = {}
+        self.probabilities: dict[str, dict[str, float]] = {}
         """The value of each answer that has a form, by path."""
         self.shared_prefixes = SharedPrefixes()
         """The requests that are reading their prompts."""

@@ -37,7 +37,10 @@ class RunResult(Displayed):
     histories: dict[str, History] = field(default_factory=dict)
     """The conversation of each model node: pass the result as `after` to continue it in another run."""
     value: dict[str, Any] = field(default_factory=dict)
-    """The value of each model node with an `output`: an instance of its pydantic model, JSON, or a text."""
+    """The value of each model node with an `output` (an instance of its pydantic model, JSON, or a text), and
+    the label that each router chose."""
+    probabilities: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of each router with `sampling.logprobs`: of each label that its engine told, that of its first id."""
     finish_reasons: dict[str, str] = field(default_factory=dict)
     """Why the last turn of each model node ended: `length` is an answer that was cut."""
 

@@ -182,6 +182,7 @@ class Run:
             seconds=context.clock(),
             histories=self._histories(),
             value=dict(context.values),
+            probabilities=dict(context.probabilities),
             # Not every engine gives a reason.
             finish_reasons={path: last.turn.finish_reason or "stop" for path, last in turns.items()},
         )

@@ -230,7 +230,8 @@ def _add_line(run: TracedRun, line: dict[str, Any]) -> None:
         run.texts[line["sink"]] = run.texts.get(line["sink"], "") + line["text"]
     elif kind == "node":
         details = run.nodes.setdefault(line["node"], {})
-        details |= {key: line[key] for key in ("outcome", "reason", "usage", "error") if key in line}
+        told = ("outcome", "reason", "probabilities", "usage", "error")
+        details |= {key: line[key] for key in told if key in line}
     elif kind in ("retry", "dropped"):
         found = run.retries if kind == "retry" else run.dropped
         found.append({key: value for key, value in line.items() if key != "kind"})

@@ -83,7 +83,7 @@ def summary(record: RecordedRun) -> dict[str, Any]:
 
 def _end_of(record: RecordedRun, node: str) -> dict[str, Any]:
     end = record.ends.get(node, {})
-    return {key: end[key] for key in ("outcome", "reason", "usage", "error") if key in end}
+    return {key: end[key] for key in ("outcome", "reason", "probabilities", "usage", "error") if key in end}
 
 
 def _turn(turn: RecordedTurn) -> dict[str, Any]:

@@ -92,6 +92,7 @@ class CompletionEvents(EventParser[Completion[Any]]):
         top = request.options.logprobs
         super().__init__(engine, stats, Completion[Choice] if top is None else Completion[ValuedChoice])
         self._top = top
+        self._valued = request.options.valued_ids
         self._prompt = request.prompt_ids
         self._exact_count = not request.options.stop
         """With stop texts, engines trim surplus ids and count them all the same."""
@@ -133,7 +134,7 @@ class CompletionEvents(EventParser[Completion[Any]]):
     def _read_values(self, choice: ValuedChoice, top: int) -> None:
         if choice.logprobs is not None:
             try:
-                self.values = values_of_ids(choice.logprobs, choice.token_ids or (), top)
+                self.values = values_of_ids(choice.logprobs, choice.token_ids or (), top, self._valued)
             except ValuesMismatchError as error:
                 raise ValuesError(self.engine, str(error), delivered=self.received) from error
         if choice.weight_versions or choice.routed_experts is not None or choice.sampling_mask:

@@ -56,13 +56,17 @@ class ValuesMismatchError(ValueError):
     """Values belong to other ids than those they came with."""
 
 
-def values_of_ids(found: ChoiceLogprobs, ids: Sequence[int], top: int) -> SampledValues:
+def values_of_ids(
+    found: ChoiceLogprobs, ids: Sequence[int], top: int, valued: Sequence[int] = ()
+) -> SampledValues:
     """Return the values of ids, each compared with its own.
 
     Args:
         found: the values as the engine wrote them.
         ids: the ids that came with them.
         top: how many alternatives were asked for.
+        valued: the ids whose values were asked for in place of the most probable ones'. The generate call has
+            a field for them.
 
     Raises:
         ValuesMismatchError: a value is missing, or names another id.
@@ -70,9 +74,15 @@ def values_of_ids(found: ChoiceLogprobs, ids: Sequence[int], top: int) -> Sample
     if found.content is not None:
         named = [_of_name(each.token) if each.token_id is None else each.token_id for each in found.content]
         logprobs = [each.logprob for each in found.content]
+        if valued:
+            top = len(valued)
         # The sampled id comes with them, whatever its rank, and in the place of the last one.
         tops = [
-            [(each.token_id, each.logprob) for each in one.top_logprobs if (each.rank or 0) <= top]
+            [
+                (each.token_id, each.logprob)
+                for each in one.top_logprobs
+                if (each.token_id in valued if valued else (each.rank or 0) <= top)
+            ]
             for one in found.content
         ]
     else:

@@ -6,6 +6,7 @@ the labels' first ids alone, that one id is the answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -104,10 +105,26 @@ async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) ->
         context.gates[target].start(node.name)
     for gate in context.gates.values():
         gate.decide(node.name)
+    found = label_probabilities(node, turn)
+    if found:
+        run.probabilities[node.path] = found
     if label is not None:
+        run.values[node.path] = label
         await wiring.send(VALUE, pick_tokenizer(node.vocabulary).encode_ordinary(label))
     reason = f"chose {'the default' if label is None else label}"
-    await run.emit(NodeFinished(node.path, "finished", reason, run.usage[node.path], run.clock()))
+    await run.emit(NodeFinished(node.path, "finished", reason, run.usage[node.path], run.clock(), found))
+
+
+def label_probabilities(node: BuiltRouter, turn: Turn) -> dict[str, float]:
+    """Return the probability of each label's first id, as far as the engine told it.
+
+    Together they are 1 only where the model would say nothing else.
+    """
+    values = turn.values
+    if values is None or not values.logprobs or turn.generated[0] not in node.label_ids:
+        return {}
+    told = dict([*(values.top[0] if values.top else ()), (turn.generated[0], values.logprobs[0])])
+    return {label: math.exp(told[token]) for token, label in node.label_ids.items() if token in told}
 
 
 class _Watch:

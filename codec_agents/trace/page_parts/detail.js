@@ -27,7 +27,8 @@ function nodeDetail(run, path) {
 }
 
 function facts(name, node, several) {
-  const usage = node.usage || {}, known = { outcome: node.outcome, reason: node.reason, model: node.model, map: node.map, engine: node.engine, dialect: node.dialect,
+  const told = Object.entries(node.probabilities || {}).map(([label, part]) => `${label} ${(100 * part).toFixed(1)} %`).join(", ");
+  const usage = node.usage || {}, known = { outcome: node.outcome, reason: node.reason, "labels' probabilities": told, model: node.model, map: node.map, engine: node.engine, dialect: node.dialect,
     "prompt ids": usage.prompt_ids || null, ids: usage.generated_ids || null, reasoning: usage.reasoning_ids || null, "last turn ended by": node.finish_reason };
   const list = Object.entries(known).filter(([, value]) => value !== null && value !== undefined && value !== "");
   return el("div", { className: "facts" }, several ? el("b", {}, name) : null, ...list.map(([key, value]) => el("span", {}, el("span", { className: "dim" }, `${key} `), typeof value === "number" ? number(value) : value)),

@@ -105,16 +105,23 @@ async def test_a_router_of_an_enforcing_engine_always_has_a_label(kind: str) -> 
         map=tokenizer_map,
         prompt="{q}",
         labels={"left": "echo", "right": "echo"},
-        sampling={"temperature": 2.0},
+        sampling={"temperature": 2.0, "logprobs": True},
     )
     p.function("echo", lambda value: value, map=tokenizer_map)
     p.connect("q", "way.q").connect("q", "echo.value").connect("echo", "out")
     results: list[Any] = []
 
     async def choose() -> None:
-        results.append(await p.invoke({"q": "Which way?"}))
+        results.append(await p.invoke({"q": "You go left, or you go"}))
 
     async with aclosing(engine), anyio.create_task_group() as group:
         for _ in range(TIMES):
             group.start_soon(choose)
     assert [result.usage["way"].generated_ids for result in results] == [1] * TIMES, "one id decides"
+    for result in results:
+        told = result.probabilities["way"]
+        assert result.value["way"] in told
+        assert set(told) == {"left", "right"} or kind == "llamacpp", "of the other one too"
+        assert all(0 < probability <= 1 for probability in told.values())
+        assert sum(told.values()) <= 1.001
+        assert told == pytest.approx(results[0].probabilities["way"], rel=0.1), "whichever was drawn"
