@@ -158,7 +158,7 @@ class Resources:
         if bound is None:
             return None
         slots = self._slots.setdefault(id(self.engine(name)), anyio.CapacityLimiter(bound))
-        # Of several nodes' bounds the lowest: what they share cannot keep one of them to less than the others.
+        # Of the bounds of several nodes the lowest: what they share cannot keep one of them to less.
         slots.total_tokens = min(slots.total_tokens, bound)
         return slots
 
