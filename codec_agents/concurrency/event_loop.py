@@ -30,6 +30,12 @@ def running_task() -> asyncio.Task[Any] | None:
         return None
 
 
+def is_being_cancelled() -> bool:
+    """Return whether something cancels the running task of asyncio, whose error any code may raise as well."""
+    task = running_task()
+    return task is not None and task.cancelling() > 0
+
+
 def clock() -> Callable[[], float]:
     """Return the clock of the running event loop, to be read without looking the loop up again."""
     loop = running_loop()

@@ -14,12 +14,14 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
+from codec_agents.concurrency.event_loop import is_being_cancelled
 from codec_agents.concurrency.signal import Signal
 from codec_agents.events import NodeFailed, NodeFinished, Outcome, Usage
 from codec_agents.exceptions import (
@@ -236,6 +238,14 @@ class Executor:
             raise
         except Exception as error:
             return await self._handle_failure(node, wiring, error)
+        except (asyncio.CancelledError, SystemExit) as error:
+            if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
+                raise
+            # A function or an engine raised it, for example by awaiting a task that was cancelled elsewhere.
+            # It would end this task without a word, and the run as if the nodes behind had nothing to say.
+            stray = RuntimeError(f"{type(error).__name__} from within, and nothing has cancelled the run")
+            stray.__cause__ = error
+            return await self._handle_failure(node, wiring, stray)
         return False
 
     async def _run_while_wanted(self, node: BuiltNode, wiring: Wiring) -> Outcome:

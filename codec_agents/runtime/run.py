@@ -273,12 +273,18 @@ class Run:
         """Ask the pipeline's reward function, where the run has a record to keep its answer."""
         if self._context.plan.reward is None or self._context.recorder is None:
             return
-        found = self._context.plan.reward(self.partial_result())
-        if inspect.isawaitable(found):
-            found = await found
-        for node, value in found.items() if isinstance(found, Mapping) else [(None, found)]:
-            if value is not None:  # a function may give no reward
-                self.reward(node, value)
+        try:
+            found = self._context.plan.reward(self.partial_result())
+            if inspect.isawaitable(found):
+                found = await found
+            given = found if isinstance(found, Mapping) else {None: found}
+            # A function may give no reward.
+            rewards = {node: float(value) for node, value in given.items() if value is not None}
+        except Exception as error:
+            problem = f"the reward function of {self._context.plan.name!r} failed"
+            raise RunError(f"{problem}: {type(error).__name__}: {error}") from error
+        for node, value in rewards.items():
+            self.reward(node, value)
 
     async def _execute_with_servers(self) -> None:
         """Run the nodes while the declared MCP servers are open; one that fails ends the run."""

@@ -257,6 +257,15 @@ async def test_a_reward_has_a_record_and_a_node(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("grade", [lambda _: 1 / 0, lambda _: "good", lambda _: {"model": []}])
+async def test_a_reward_function_that_fails_is_named(tmp_path: Path, grade: Any) -> None:
+    p = Pipeline("one", reward=grade).input("q").sink("reader")
+    p = model(p, "model", ScriptedEngine(lambda _: "well")).connect("q", "model").connect("model", "reader")
+    with pytest.raises(RunError, match="the reward function of 'one' failed: (ZeroDivision|Value|Type)Error"):
+        await p.invoke({"q": "go"}, record=tmp_path / "run.jsonl")
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("grade", "rewards"),
     [(lambda _: 0.5, {"": 0.5}), (lambda _: {"model": 1}, {"model": 1.0}), (lambda _: None, {})],

@@ -35,6 +35,7 @@ from codec_agents.testing import (
     Raw,
     Refuse,
     Say,
+    ScriptedEngine,
     ScriptedModel,
     Stop,
     Wait,
@@ -437,3 +438,52 @@ async def test_a_pause_in_the_stream_does_not_end_it() -> None:
     async with embedded(lambda _: [Say("a"), Wait(0.05), Say("b")]) as engine:
         result = await one_model(engine).invoke({"question": "go"})
     assert result.text["reader"] == "ab"
+
+
+async def awaits_what_was_cancelled(value: str) -> str:
+    """Do what code does that awaits a task which another part of its program has cancelled."""
+    raise asyncio.CancelledError
+
+
+async def exits(value: str) -> str:
+    raise SystemExit(3)
+
+
+def exits_in_a_thread(value: str) -> str:
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize("function", [awaits_what_was_cancelled, exits, exits_in_a_thread])
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
+@pytest.mark.parametrize("on_failure", ["fail", "skip"])
+async def test_a_cancellation_or_an_exit_that_a_function_raises_is_the_failure_of_its_node(
+    function: Any, beside: bool, on_failure: Any
+) -> None:
+    """Nothing has cancelled the run, which would else end as if the node and all behind it had nothing to say."""
+    p = Pipeline("strays").input("q")
+    if beside:  # in the caller's task, and the function in another one
+        p.function("other", lambda value: value, wants="text").connect("q", "other")
+        p.sink("told").connect("other", "told")
+    p.function("f", function, wants="text", policy={"on_failure": on_failure}).connect("q", "f")
+    p.function("behind", lambda value: value, wants="text").connect("f", "behind")
+    p.sink("out").connect("behind", "out")
+    if on_failure == "skip":
+        result = await p.invoke({"q": "go"})
+        assert (result.outcomes["f"], result.outcomes["behind"]) == ("failed", "skipped")
+        return
+    with pytest.raises(NodeFailedError, match="node 'f' failed .* from within, and nothing has cancelled"):
+        await p.invoke({"q": "go"})
+    async with p.run({"q": "go"}) as run:
+        with pytest.raises(NodeFailedError, match="node 'f' failed"):
+            await run.wait()
+
+
+async def test_a_cancellation_that_an_engine_raises_is_the_failure_of_its_node() -> None:
+    class Straying(ScriptedEngine):
+        @asynccontextmanager
+        async def stream(self, request: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+            raise asyncio.CancelledError
+            yield
+
+    with pytest.raises(NodeFailedError, match="node 'model' failed .* from within"):
+        await one_model(Straying(lambda _: "said")).invoke({"question": "go"})
