@@ -31,7 +31,7 @@ def running_task() -> asyncio.Task[Any] | None:
 
 
 def is_being_cancelled() -> bool:
-    """Return whether something cancels the running task of asyncio, whose error any code may raise as well."""
+    """Return whether asyncio's running task is being cancelled: any code may raise its error as well."""
     task = running_task()
     return task is not None and task.cancelling() > 0
 

@@ -261,7 +261,9 @@ async def test_a_reward_has_a_record_and_a_node(tmp_path: Path) -> None:
 async def test_a_reward_function_that_fails_is_named(tmp_path: Path, grade: Any) -> None:
     p = Pipeline("one", reward=grade).input("q").sink("reader")
     p = model(p, "model", ScriptedEngine(lambda _: "well")).connect("q", "model").connect("model", "reader")
-    with pytest.raises(RunError, match="the reward function of 'one' failed: (ZeroDivision|Value|Type)Error"):
+    with pytest.raises(
+        RunError, match=r"the reward function of 'one' failed: (ZeroDivision|Value|Type)Error"
+    ):
         await p.invoke({"q": "go"}, record=tmp_path / "run.jsonl")
 
 

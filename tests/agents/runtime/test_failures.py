@@ -459,7 +459,7 @@ def exits_in_a_thread(value: str) -> str:
 async def test_a_cancellation_or_an_exit_that_a_function_raises_is_the_failure_of_its_node(
     function: Any, beside: bool, on_failure: Any
 ) -> None:
-    """Nothing has cancelled the run, which would else end as if the node and all behind it had nothing to say."""
+    """Nothing has cancelled the run, which would else end as if the node had nothing to say."""
     p = Pipeline("strays").input("q")
     if beside:  # in the caller's task, and the function in another one
         p.function("other", lambda value: value, wants="text").connect("q", "other")
@@ -471,7 +471,7 @@ async def test_a_cancellation_or_an_exit_that_a_function_raises_is_the_failure_o
         result = await p.invoke({"q": "go"})
         assert (result.outcomes["f"], result.outcomes["behind"]) == ("failed", "skipped")
         return
-    with pytest.raises(NodeFailedError, match="node 'f' failed .* from within, and nothing has cancelled"):
+    with pytest.raises(NodeFailedError, match=r"node 'f' failed .* from within, and nothing has cancelled"):
         await p.invoke({"q": "go"})
     async with p.run({"q": "go"}) as run:
         with pytest.raises(NodeFailedError, match="node 'f' failed"):
@@ -485,5 +485,5 @@ async def test_a_cancellation_that_an_engine_raises_is_the_failure_of_its_node()
             raise asyncio.CancelledError
             yield
 
-    with pytest.raises(NodeFailedError, match="node 'model' failed .* from within"):
+    with pytest.raises(NodeFailedError, match=r"node 'model' failed .* from within"):
         await one_model(Straying(lambda _: "said")).invoke({"question": "go"})
