@@ -124,7 +124,10 @@ class AutoEngine:
             yield frames
 
     async def prepare(self, request: GenerationRequest) -> None:
-        """Find out what the server is, and do what can be done for requests to it. Failures are ignored."""
+        """Find out what the server is, and do what can be done for requests to it.
+
+        A failure is not raised: the request itself will meet it.
+        """
         with suppress(EngineError):
             await (await self._engine(request)).prepare(request)
 

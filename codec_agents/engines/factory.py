@@ -105,7 +105,11 @@ def _model(
 
 def _wire(format: str | None, compression: bool | None) -> dict[str, Any]:  # noqa: A002
     arguments: dict[str, Any] = {} if format is None else {"format": format}
-    return arguments | ({"encodings": ("br", "gzip")} if compression else {})
+    if compression:
+        from codec_core.compression import accept_encoding
+
+        arguments["encodings"] = accept_encoding().split(", ")  # what is installed can be read
+    return arguments
 
 
 def _divided(options: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -159,7 +159,7 @@ def completion_body(request: GenerationRequest, *, stream: bool) -> dict[str, An
         "n_predict": request.options.max_tokens,
         "stream": stream,
         "return_tokens": True,
-        "cache_prompt": True,
+        "cache_prompt": True,  # the default, unless the server is started with `--no-cache-prompt`
     }
     return for_model(request, body)
 

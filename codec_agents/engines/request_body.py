@@ -199,6 +199,7 @@ def place_options(
         elif name not in CLIENT_SIDE:
             known = ", ".join(sorted(table))
             raise EngineError(engine, f"its API has no sampling option {name!r}; it has {known}")
+    # Last, so that what the user writes in the API's own words stands.
     for name, value in options.extra.items():
         _put_extra(engine, name, value, table, places)
     return headers

@@ -60,6 +60,7 @@ class _Blanks:
 
     def rest(self) -> Iterator[Part]:
         """Yield an answer of white space alone, when the turn ends without a call."""
+        # Behind all of the answer's ids, of which this is the whole text.
         if text := self._held.get("answer"):
             yield Part("answer", text, stop=sys.maxsize)
 

@@ -7,6 +7,7 @@ slots again. So the template is the engine's, and what fills the slots still can
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -73,6 +74,7 @@ async def engine_prompt(
             "`thinking: forced` needs the template of the dialect; an engine's template takes `on` or `off`"
         )
     _refuse_slots_in_calls(chat)
+    _refuse_stand_ins(chat, tools)
     request = GenerationRequest(prompt_ids=(), vocabulary=vocabulary, model=model)
     # Rendering happens at build, in an event loop of its own; the engine's connections belong to the runs.
     asked = copy.copy(engine)
@@ -93,6 +95,20 @@ def _refuse_slots_in_calls(chat: Chat) -> None:
             f"the slot {slot!r} is inside a call, where an engine's template escapes the value at hand "
             "and not one filled in later; leave `template: engine` out, or declare the call without the slot"
         )
+
+
+def _refuse_stand_ins(chat: Chat, tools: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a chat that spells the word for a slot, or its beginning: it would become one."""
+    told = json.dumps([chat_messages(chat, _literals), list(tools)])
+    if (mark := STAND_IN.partition("{}")[0]) in told:
+        raise PromptError(
+            f"the chat or a tool spells {mark!r}, which stands for slots while an engine renders the chat; "
+            "spell it otherwise, or leave `template: engine` out"
+        )
+
+
+def _literals(template: str) -> str:
+    return "\n".join(part.text for part in parse_template(template) if isinstance(part, Text))
 
 
 def _conversation(chat: Chat, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

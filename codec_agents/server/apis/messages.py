@@ -156,6 +156,7 @@ def read_messages(
     Raises:
         HttpError: 400, naming the field.
     """
+    # Each message has a role. Before anything is decoded, as in `read_chat`.
     check_entries(body, b'"role"', settings.max_messages, "messages", "messages")
     check_fields(body, FIELDS)
     asked = decode(_BODY, body)

@@ -80,6 +80,7 @@ class RunAnswer:
     def tell_calls(self, pause: Pause) -> None:
         """Add the calls that wait for the client."""
         assert self._job.told is not None
+        # Without the models' ids, so the API gives some: results find their calls by their places.
         for number, call in enumerate(pause.pending):
             waiting = ToolCall(number, call.name, call.arguments, None, "")
             self._job.told.append(Part("tool_calls", call=waiting))

@@ -92,9 +92,11 @@ class TransformersBackend:
             group.cancel_scope.cancel()
 
     async def _work(self, job: Job, send: MemoryObjectSendStream[CodecFrame]) -> None:
-        # Shielded: a thread cannot be cancelled. It ends at its next id, which nothing receives any more.
-        with anyio.CancelScope(shield=True), send:
-            await to_thread.run_sync(self._run, job, send, limiter=self._limiter)
+        # The place is waited for outside of the shield: a reader that leaves meanwhile does not take one.
+        async with send, self._limiter:
+            # Shielded: a thread cannot be cancelled. It ends at its next id, which nothing receives any more.
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._run, job, send, limiter=anyio.CapacityLimiter(1))
 
     def _run(self, job: Job, send: MemoryObjectSendStream[CodecFrame]) -> None:
         """Generate, in a thread; end when the reader is gone."""

@@ -296,6 +296,7 @@ class _Writer:
         places, place, seen = [], found.place, node.length
         for each in node.path():
             sent = self._history.messages[place].reasoning
+            # The turns behind begin with `seen` ids: where they end before it, its reasoning is gone already.
             in_ids = without_edges(each.turn.reasoning) and each.prompt_length < seen
             if in_ids and not without_edges(sent):
                 places.append(each.prompt_length)

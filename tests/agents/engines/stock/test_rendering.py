@@ -163,3 +163,17 @@ async def test_slot_in_a_call_is_refused_where_the_engine_writes(vocabulary, sto
         with pytest.raises(PromptError, match="the slot 'found' is inside a call"):
             await engine_prompt(VllmEngine(server.url), Chat(turns=turns), vocabulary, model="m")
     assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    ("chat", "tools"),
+    [
+        (Chat(user="Say SLOTxQ0QxSLOT of {draft}."), ()),
+        (Chat(user="SLOTxQ0Qx{draft}"), ()),
+        (Chat(user="{draft}"), [{"type": "function", "function": {"name": "SLOTxQ0QxSLOT"}}]),
+    ],
+)
+async def test_a_chat_that_spells_the_word_for_a_slot_is_refused(words, stock, chat, tools):
+    async with stock.StockServer(routes(words)) as server:
+        with pytest.raises(PromptError, match="spells 'SLOTxQ'"):
+            await engine_prompt(VllmEngine(server.url), chat, words, tools=tools)
