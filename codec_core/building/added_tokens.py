@@ -48,12 +48,19 @@ def added_fields(
         added: the added tokens of the file.
         in_model: the tokens that the model itself makes of text.
         chat_template: the file's chat template.
+
+    Raises:
+        MapBuildError: a token is listed with two ids, or as special and as not special.
     """
     made = frozenset(in_model)
     control: dict[str, int] = {}
     text: dict[str, int] = {}
     added_tokens, text_tokens = [], []
     for token in added:
+        if (known := control.get(token.content, text.get(token.content, token.id))) != token.id:
+            raise MapBuildError(
+                f"the added token {token.content!r} is listed with the ids {known} and {token.id}"
+            )
         # Only what is set is written, so that equal tokens of different formats give equal maps.
         flags = {name: True for name in _FLAGS if getattr(token, name)}
         if is_control(token, chat_template):

@@ -221,6 +221,7 @@ def _scored(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
 
 def _unigrams(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
     """Build from scores: what SentencePiece calls unigrams."""
+    # All tokens are in the model: the scores divide text into any of them.
     control, described = _described(vocab, vocab, section)
     return write_document(
         map_id,

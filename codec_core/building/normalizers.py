@@ -96,7 +96,7 @@ class Normalizer:
         Raises:
             MapBuildError: a step before it comes behind it in a map.
         """
-        order = ("by_cluster", "strips_end", "merged_spaces")
+        order = ("by_cluster", "strips_end", "merged_spaces")  # in which a map applies them
         behind = order[min(order.index(name) for name in fields if name in order) :]
         if (
             self.form not in ("none", "rules")

@@ -63,6 +63,7 @@ def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
         raise MapBuildError(f"{path}: a piece is listed twice")
     symbols = [piece for piece, _, kind in model.pieces if kind == _USER_DEFINED]
     control, text, described = added_fields(_added(model), (), None)
+    # The user's symbols are cut out of a text before anything merges, so no merge makes one.
     how: dict[str, Any] = (
         {"unigram": _scores(model, path)}
         if model.kind == _UNIGRAM

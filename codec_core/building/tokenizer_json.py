@@ -154,12 +154,14 @@ def _added_tokens(
     source: TokenizerFile, config: TokenizerConfig, vocab: Mapping[str, int]
 ) -> list[AddedToken]:
     """Return the added tokens of the file, and those that only its configuration has."""
-    # Some configurations list again what the file has: the file counts.
+    # Some configurations list again what the file has, under its id or another one. The file counts: a token
+    # that is added to `tokenizers` once more keeps its id.
     stated = {token.id for token in source.added_tokens}
+    named = {token.content for token in source.added_tokens}
     more = [
         AddedToken(**msgspec.structs.asdict(token), id=number)
         for number, token in config.added_tokens_decoder.items()
-        if number not in stated
+        if number not in stated and token.content not in named
     ]
     added = [*source.added_tokens, *more]
     if len(added) > MAX_ADDED:

@@ -44,7 +44,7 @@ def read_packed(
     Raises:
         FrameTooLargeError: with those `before` there are more than `most`; raised before any is made.
     """
-    if before + end - start > most:
+    if before + end - start > most:  # of fewer bytes, which are one at least for each, no count is needed
         reader.check_count(before + _count(reader.data, start, end), most, start)
     packed = reader.data[start:end]
     # A last byte that promises more is a number cut off: the runtime's error would not have its place.

@@ -54,7 +54,7 @@ def load_values(text: str) -> list[Any]:
     """
     values: list[Any] = []
     place = _end_of(_PREFIX, text, 0)
-    while place < len(text) or not values:
+    while place < len(text) or not values:  # without a value the decoder says what is wrong
         try:
             value, place = _DECODER.raw_decode(text, place)
         except RecursionError:

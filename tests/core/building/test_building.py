@@ -130,6 +130,19 @@ class TestTokenizerJson:
         assert built.special_tokens == {"<s>": 3, "<pad>": 4}
         assert pick_tokenizer(built).encode("ab <pad>") == [2, 4]
 
+    def test_an_added_token_keeps_the_id_that_its_file_gives_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "tokenizer.json"
+        path.write_text(json.dumps(small_file() | {"added_tokens": [{"content": "<s>", "id": 3}]}))
+        (tmp_path / "tokenizer_config.json").write_text('{"added_tokens_decoder": {"4": {"content": "<s>"}}}')
+        assert parse_map(build_from_tokenizer_json(path, map_id="test/small")).special_tokens == {"<s>": 3}
+
+    def test_an_added_token_with_two_ids_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "tokenizer.json"
+        twice = [{"content": "<s>", "id": number} for number in (3, 4)]
+        path.write_text(json.dumps(small_file() | {"added_tokens": twice}))
+        with pytest.raises(MapBuildError, match="'<s>' is listed with the ids 3 and 4"):
+            build_from_tokenizer_json(path, map_id="test/small")
+
     @pytest.mark.parametrize("beside", [True, False])
     def test_a_chat_template_may_lie_in_a_file_of_its_own(self, beside: bool, tmp_path: Path) -> None:
         path = tmp_path / "tokenizer.json"
