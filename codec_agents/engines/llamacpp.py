@@ -86,8 +86,8 @@ class LlamaCppEngine(StockEngine):
         """
         if self._lost_ids == "no_stream":
             # Nothing is sent on entering, so what `super().stream` checks there is checked here.
-            await self.check(request)
             check_prompt(self.name, request)
+            await self.check(request)
             yield _Recovering(self, request, None)
             return
         async with super().stream(request) as frames:

@@ -21,6 +21,7 @@ from codec_core.exceptions import CONVERSION_ERRORS, DECODE_ERRORS
 
 INDEX: Final = "/.well-known/codec/index.json"
 WITHIN: Final = Timeouts(first_id=10.0)
+"""A build waits for these documents, which servers give at once."""
 
 
 class ToldMap(NamedTuple):

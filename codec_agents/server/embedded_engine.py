@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
@@ -17,6 +18,7 @@ from codec_agents.engines.scripted.engine import ScriptedModel
 from codec_agents.engines.scripted.script import Script
 from codec_agents.exceptions import EngineError
 from codec_agents.server.exchanges import Exchanges
+from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from codec_agents.server import CodecServer, EmbeddedServer, ScriptedBackend
@@ -29,6 +31,8 @@ class _Running:
     backend: ScriptedBackend
     server: EmbeddedServer[CodecServer]
     client: CodecEngine
+    served: dict[tuple[str, Vocabulary], str] = field(default_factory=dict)
+    """The server's name of each model, by the requested name and the vocabulary."""
 
 
 class EmbeddedEngine:
@@ -68,7 +72,7 @@ class EmbeddedEngine:
             EngineError: as `CodecEngine` does.
         """
         running = await self._started()
-        served = self._serve(running.backend, request)
+        served = self._serve(running, request)
         async with running.client.stream(msgspec.structs.replace(request, model=served)) as frames:
             yield frames
 
@@ -116,12 +120,15 @@ class EmbeddedEngine:
         await server.__aenter__()
         return _Running(backend, server, client)
 
-    def _serve(self, backend: ScriptedBackend, request: GenerationRequest) -> str:
+    def _serve(self, running: _Running, request: GenerationRequest) -> str:
         """Return the name under which the server knows this model in this vocabulary."""
-        name = request.model or "scripted"
-        known = {model.name: model.vocabulary for model in backend.models}
-        if name in known and known[name] is not request.vocabulary:
-            name = f"{name}@{request.vocabulary.id}"
-        if name not in known:
-            backend.add(name, request.vocabulary, self.model)
-        return name
+        name, vocabulary = request.model or "scripted", request.vocabulary
+        # By the object: maps made in memory may share an id, and views of one map have other control tokens.
+        served = running.served.get((name, vocabulary))
+        if served is None:
+            used = {model.name for model in running.backend.models}
+            further = (f"{name}@{vocabulary.id}{end}" for end in chain([""], map("-{}".format, count(2))))
+            served = next(each for each in chain([name], further) if each not in used)
+            running.served[name, vocabulary] = served
+            running.backend.add(served, vocabulary, self.model)
+        return served

@@ -45,7 +45,7 @@ class _Blanks:
     def pass_on(self, parts: Iterable[Part]) -> Iterator[Part]:
         """Yield the parts that are known to be text, or calls."""
         for part in parts:
-            if part.call is not None:
+            if part.call is not None:  # behind it every lane begins anew
                 self._held.clear()
                 self._begun.clear()
             elif part.lane not in self._begun:

@@ -20,8 +20,8 @@ class TextEncoder:
         self._translator = Translator(_bytes_map(), vocabulary)
 
     def feed(self, text: str) -> list[int]:
-        """Return the ids that no later text can change. Lone surrogates become U+FFFD."""
-        return self._translator.feed(list(text.encode("utf-8", "replace")))
+        """Return the ids that no later text can change."""
+        return self._translator.feed(list(text.encode()))
 
     def flush(self) -> list[int]:
         """Return the rest."""

@@ -20,7 +20,13 @@ from codec_agents.server.apis.request import (
     sent_call,
     text_of,
 )
-from codec_agents.server.apis.tools import check_count, distinct, read_tool, require_shallow
+from codec_agents.server.apis.tools import (
+    MAX_TOOLS,
+    check_count,
+    distinct,
+    read_tool,
+    require_shallow,
+)
 from codec_agents.server.bodies import DEFAULTS, STREAM_OPTIONS, Sampling, check_stops
 from codec_agents.server.fields import KnownFields, check_entries, check_fields, decode
 from codec_agents.server.http import HttpError
@@ -142,7 +148,7 @@ OF_ENGINES = frozenset(
 )  # fmt: skip
 """Fields that only a server in front of an engine can honour; others refuse them by name."""
 
-LONG = {"messages": None, "tools": 1024 * 1024}
+LONG = {"messages": None, "tools": MAX_TOOLS}
 NESTED = {**STREAM_OPTIONS, "chat_template_kwargs": TemplateArguments.__struct_fields__}
 FIELDS = KnownFields(frozenset(ChatBody.__struct_fields__) - OF_ENGINES, LONG, NESTED)
 FIELDS_OF_ENGINES = KnownFields(ChatBody.__struct_fields__, LONG, NESTED)

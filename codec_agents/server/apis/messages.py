@@ -20,7 +20,13 @@ from codec_agents.server.apis.request import (
     sent_call,
     text_of,
 )
-from codec_agents.server.apis.tools import check_count, distinct, read_tool, require_shallow
+from codec_agents.server.apis.tools import (
+    MAX_TOOLS,
+    check_count,
+    distinct,
+    read_tool,
+    require_shallow,
+)
 from codec_agents.server.bodies import DEFAULTS, check_stops
 from codec_agents.server.fields import KnownFields, check_entries, check_fields, decode
 from codec_agents.server.http import HttpError
@@ -128,7 +134,7 @@ NESTED = {
 }
 FIELDS = KnownFields(
     frozenset({*MessagesBody.__struct_fields__, "cache_control"}),
-    {"messages": None, "system": None, "tools": 1024 * 1024},
+    {"messages": None, "system": None, "tools": MAX_TOOLS},
     NESTED,
     HARMLESS,
 )

@@ -20,7 +20,13 @@ from codec_agents.server.apis.request import (
     sent_call,
     text_of,
 )
-from codec_agents.server.apis.tools import check_count, distinct, read_tool, require_shallow
+from codec_agents.server.apis.tools import (
+    MAX_TOOLS,
+    check_count,
+    distinct,
+    read_tool,
+    require_shallow,
+)
 from codec_agents.server.bodies import DEFAULTS
 from codec_agents.server.fields import ASKING_NOTHING, KnownFields, check_entries, check_fields, decode
 from codec_agents.server.http import HttpError
@@ -124,7 +130,7 @@ HARMLESS: Mapping[str, tuple[Any, ...]] = {
 }
 """Known fields that are not read, and the values at which they ask for nothing."""
 
-LONG = {"input": None, "instructions": None, "tools": 1024 * 1024}
+LONG = {"input": None, "instructions": None, "tools": MAX_TOOLS}
 NESTED = {
     "reasoning": Reasoning.__struct_fields__,
     "text": TextOptions.__struct_fields__,

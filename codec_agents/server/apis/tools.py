@@ -10,6 +10,9 @@ from codec_agents.server.http import HttpError
 from codec_agents.strict_json import MAX_DEPTH, depth_of
 from codec_agents.tools.schema_check import schema_fault
 
+MAX_TOOLS = 1024 * 1024
+"""Bytes of all declarations, as JSON. Any JSON is read there, of which a byte may take 24 in memory."""
+
 
 def read_tool(place: str, function: Any, schema: str) -> OfferedTool:
     """Return a declared function.

@@ -52,6 +52,9 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 RETRY_ACCEPT = 0.5
 """Seconds until an accept that failed for lack of a file descriptor or memory is tried again."""
 
+LOOK_FOR_ROOM = 0.05
+"""Seconds until a full server looks for room again: nothing tells it that a connection has ended."""
+
 AT_ONCE = 16
 """Connections begun in one turn of the event loop; the reserve of file descriptors has room for them."""
 
@@ -338,7 +341,7 @@ class Listener:
         while self._limit is not None and len(self._connections) + len(self._beginning) > self._limit:
             self._tell("%d connections are open, as many as there may be", self._limit)
             # A closed connection is gone one turn of the event loop later.
-            await asyncio.sleep(0 if self._idle.close_oldest() else RETRY_ACCEPT / 10)
+            await asyncio.sleep(0 if self._idle.close_oldest() else LOOK_FOR_ROOM)
 
     def _tell(self, message: str, detail: object) -> None:
         now = time.monotonic()

@@ -10,8 +10,10 @@ import pytest
 
 from codec_agents.engines.base import GenerationRequest
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
-from codec_agents.testing import Cut, EmbeddedEngine, Say, Stop
+from codec_agents.testing import Cut, EmbeddedEngine, Raw, Say, Stop
 from codec_core.frames import CodecFrame, decoder
+from codec_core.vocabulary import vocabulary_of
+from tests.agents.dialects.families import small_map
 
 pytestmark = pytest.mark.asyncio
 
@@ -92,6 +94,20 @@ async def test_an_engine_ends_its_server_though_it_is_cancelled(words):
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(f"{running.server.url}/health")
+
+
+async def test_an_engine_with_a_server_of_its_own_tells_maps_of_one_id_apart():
+    """Maps that were made in memory have no hash by which client and server could see that they differ."""
+    maps = [small_map(markers) for markers in (["<a>"], ["<a>", "<b>"], ["<a>", "<b>", "<c>"])]
+    first, *others = [vocabulary_of(source) for source in maps]
+    assert all(other.id == first.id and other.hash is None for other in others)
+    engine = EmbeddedEngine(lambda prompt: [Raw([prompt.vocabulary.size - 1]), Stop("length")])
+    for vocabulary in (first, *others, first):
+        request = GenerationRequest(prompt_ids=[20], vocabulary=vocabulary)
+        async with engine.stream(request) as frames:
+            ids = [token async for frame in frames for token in frame.ids]
+        assert ids == [vocabulary.size - 1]
+    await engine.aclose()
 
 
 def serving(backend, words):
