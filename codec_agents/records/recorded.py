@@ -217,6 +217,13 @@ class RecordedRun:
         """Return the turns of one node, in order."""
         return [turn for turn in self.turns if turn.node == node]
 
+    def by_node(self) -> dict[str, list[RecordedTurn]]:
+        """Return the turns of each node, in order: `of_node` for all, in one pass."""
+        found: dict[str, list[RecordedTurn]] = {}
+        for turn in self.turns:
+            found.setdefault(turn.node, []).append(turn)
+        return found
+
     def trajectories(self) -> Iterator[dict[str, Any]]:
         """Yield the training trajectories of the nodes: all ids, and which of them the model sampled.
 

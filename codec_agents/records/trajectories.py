@@ -20,7 +20,6 @@ from codec_core.frames import SampledValues, WeightVersion
 class Turn(Protocol):
     """The parts of a recorded turn that a row is made of."""
 
-    node: str
     generated: list[int]
     finish_reason: str | None
     complete: bool
@@ -41,10 +40,6 @@ class TurnsOfNodes(Protocol):
     header: dict[str, Any]
 
     @property
-    def turns(self) -> Sequence[Turn]:
-        """The turns of all nodes, those of each in order."""
-
-    @property
     def rewards(self) -> dict[str, float]:
         """The rewards, by node."""
 
@@ -54,6 +49,9 @@ class TurnsOfNodes(Protocol):
 
     def details(self, node: str) -> dict[str, Any]:
         """Return the header's fields of a node."""
+
+    def by_node(self) -> Mapping[str, Sequence[Turn]]:
+        """Return the turns of each node, in order."""
 
 
 @dataclass(slots=True)
@@ -162,16 +160,13 @@ def trajectories_of(record: TurnsOfNodes, nodes: Sequence[str] = ()) -> list[Tra
         record: the run.
         nodes: only these, by their own or their declared paths; all where empty.
     """
-    turns: dict[str, list[Turn]] = {}
-    for turn in record.turns:
-        turns.setdefault(turn.node, []).append(turn)
     # Once: each of them looks through all lines, and a map has as many nodes as items.
     notes = _Notes(record.rewards, record.metadata)
     rows: list[Trajectory] = []
-    for node, mine in turns.items():
+    for node, turns in record.by_node().items():
         # Items of a map and rounds of a loop have paths of their own; the declared path names all of them.
         if not nodes or {node, declared_path(node)} & set(nodes):
-            rows += _rows_of(record, node, mine, notes)
+            rows += _rows_of(record, node, turns, notes)
     return rows
 
 

@@ -152,7 +152,8 @@ class NodeScope(Scope):
         self.run = run
         self.name = name
         self._last_call: CallScope | None = None
-        self._handoffs: dict[str, HandoffScope] = {}
+        self._handoffs: dict[tuple[str, str], HandoffScope] = {}
+        """By both ends: edges from one port may lead into several slots."""
         super().__init__(
             run.telemetry, f"{names.NODE} {name}", run.context, self._attributes, pipeline=run.pipeline
         )
@@ -163,11 +164,12 @@ class NodeScope(Scope):
         It is linked to the source's last call, and this node's first call is linked to it.
         """
         upstream, start = self.run.last_call(edge.source_node), self.run.nanoseconds(since)
-        self._handoffs[edge.source] = HandoffScope(self.run, edge, mode, upstream=upstream, start_time=start)
+        opened = HandoffScope(self.run, edge, mode, upstream=upstream, start_time=start)
+        self._handoffs[edge.source, edge.target] = opened
 
     def finish_handoff(self, report: HandoffReport) -> None:
         """End the span of a handoff at the instant at which the request was sent."""
-        if (handoff := self._handoffs.get(report.source)) is not None:
+        if (handoff := self._handoffs.get((report.source, report.target))) is not None:
             sent = report.request_sent
             handoff.finish(report, None if sent is None else self.run.nanoseconds(sent))
 

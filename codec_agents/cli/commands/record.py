@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ def show(file: Path, as_json: bool) -> None:
 
 def summary(record: RecordedRun) -> dict[str, Any]:
     """Return the content of a record without its ids."""
-    header = record.header
+    header, ends = record.header, record.ends
     return {
         "run_id": header.get("run_id"),
         "trace_id": header.get("trace_id"),
@@ -73,7 +73,7 @@ def summary(record: RecordedRun) -> dict[str, Any]:
         "inputs": record.inputs,
         "versions": header.get("versions", {}),
         "maps": header.get("maps", {}),
-        "nodes": {node: {**record.details(node), **_end_of(record, node)} for node in record.nodes},
+        "nodes": {node: {**record.details(node), **_end_of(ends, node)} for node in record.nodes},
         "turns": [_turn(turn) for turn in record.turns],
         "functions": {node: len(calls) for node, calls in record.functions.items()},
         "decided": record.decided,
@@ -81,8 +81,8 @@ def summary(record: RecordedRun) -> dict[str, Any]:
     }
 
 
-def _end_of(record: RecordedRun, node: str) -> dict[str, Any]:
-    end = record.ends.get(node, {})
+def _end_of(ends: Mapping[str, dict[str, Any]], node: str) -> dict[str, Any]:
+    end = ends.get(node, {})
     return {key: end[key] for key in ("outcome", "reason", "probabilities", "usage", "error") if key in end}
 
 
@@ -112,16 +112,17 @@ def _show(record: RecordedRun) -> None:
         _line(f"input {name}: {said}")
     # A node without an end was stopped, since nothing read its output any more, or the run was cut off.
     endless = "stopped" if record.complete else "cut off"
-    for node in record.nodes:
-        end = _end_of(record, node)
+    ends, turns = record.ends, record.by_node()
+    for node in turns:
+        end = _end_of(ends, node)
         _line(f"{node}: {end.get('outcome', endless)}", style="bold")
-        for turn in record.of_node(node):
+        for turn in turns[node]:
             for line in _lines(turn):
                 _line(f"  {line}")
         _show_error(end)
     # Nodes without a model are in no turn: functions, joins and maps have their own entries.
     for node in dict.fromkeys((*record.functions, *record.decided)):
-        end = _end_of(record, node)
+        end = _end_of(ends, node)
         _line(f"{node}: {end.get('outcome', endless)}", style="bold")
         if calls := record.functions.get(node):
             _line(f"  {terminal.plural(len(calls), 'call')} of its function")

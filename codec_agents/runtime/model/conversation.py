@@ -62,10 +62,10 @@ class Conversation:
         """Whether a cache loss was logged: one warning per conversation, however many turns it has."""
         self._budget = ReasoningBudget(node.dialect, node.policy.limits.reasoning_ids)
         for handoff in slots.handoffs:
-            if handoff.last_in is not None:
-                # A handoff begins with the last id of its source, before the edge itself ends.
-                began = context.last_ids.get(handoff.edge.source_node, handoff.last_in)
-                scope.handoff(handoff.edge, since=began)
+            assert handoff.last_in is not None  # the slots are complete, so every edge into them has ended
+            # A handoff begins with the last id of its source, before the edge itself ends.
+            began = context.last_ids.get(handoff.edge.source_node, handoff.last_in)
+            scope.handoff(handoff.edge, since=began)
 
     async def ask_once(self, *, enough: Callable[[Turn], bool]) -> Turn:
         """Ask for one answer; stop the model as soon as there is enough of it.

@@ -195,6 +195,19 @@ async def test_links_tell_the_flow_of_the_data(collected: Collected) -> None:
 
 
 @pytest.mark.asyncio
+async def test_each_edge_from_one_port_into_one_prompt_has_a_span(collected: Collected) -> None:
+    p = Pipeline("twice").input("q").sink("out")
+    engine = ScriptedEngine(lambda _: "said", name="a")
+    p.model("a", engine=engine, map="demo/bytes", prompt=Chat(user="{q}"))
+    p.model("b", engine=engine, map="demo/bytes", model="m", prompt=Chat(system="{one}", user="{two}"))
+    p.connect("q", "a").connect("a", "b.one").connect("a", "b.two").connect("b", "out")
+    await p.invoke({"q": "go"})
+    spans = collected.all_named("codec.handoff a -> b")
+    assert [span.attributes[names.HANDOFF_OUTPUT] for span in spans if span.attributes] == [3, 3]
+    assert collected.linked("text_completion m") == ["codec.handoff a -> b"] * 2
+
+
+@pytest.mark.asyncio
 async def test_a_handoff_lies_between_its_calls(collected: Collected) -> None:
     await two_models().invoke({"city": "Oslo"})
     handoff = collected.spans["codec.handoff planner -> writer"]
