@@ -46,6 +46,19 @@ VERSIONS: Mapping[str, tuple[str, str]] = {
 """By provider: where a server tells its version, and in which field."""
 
 
+CACHED_IDS: Mapping[str, str] = {
+    "vllm": "start it with --enable-prompt-tokens-details",
+    "sglang": "declare `options: {api: generate}`, or start it with --enable-cache-report",
+}
+"""By provider: with what a server reports how many ids it found in its cache."""
+
+OWN_TIMES: Mapping[str, str] = {
+    "vllm": "start it with --enable-per-request-metrics, and declare `options: {api: completions}`",
+    "sglang": "start it with --enable-metrics, and declare `options: {api: generate}`",
+}
+"""By provider: with what a server reports the times of a request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """The result of one check of an engine."""
@@ -102,6 +115,7 @@ async def examine(subject: Subject) -> AsyncIterator[Finding]:
     yield _tokenizer(node)
     yield await _context(node)
     yield await _prefix_cache(node)
+    yield _own_times(node, stats)
     yield _continues(node)
 
 
@@ -187,13 +201,22 @@ async def _prefix_cache(node: PromptedNode) -> Finding:
     except EngineError as error:
         return Finding("prefix cache", "failed", str(error))
     if stats.cached_tokens is None:
-        return Finding("prefix cache", "unknown", "the engine does not report cached ids")
+        remedy = CACHED_IDS.get(node.engine.provider, "")
+        return Finding("prefix cache", "unknown", "the engine does not report cached ids", remedy)
     if not stats.cached_tokens:
         return Finding(
             "prefix cache", "failed", "a repeated prompt was read anew",
             "turn it on, as vLLM's --enable-prefix-caching does: each turn repeats the turn before",
         )  # fmt: skip
     return Finding("prefix cache", "ok", f"{stats.cached_tokens} of {stats.prompt_tokens} ids were cached")
+
+
+def _own_times(node: PromptedNode, stats: StreamStats) -> Finding:
+    told = {"queue": stats.engine_queue, "prefill": stats.engine_prefill}
+    if known := [name for name, seconds in told.items() if seconds is not None]:
+        return Finding("own times", "ok", f"it reports {' and '.join(known)}")
+    remedy = OWN_TIMES.get(node.engine.provider, "")
+    return Finding("own times", "unknown", "the engine does not report where its time goes", remedy)
 
 
 def _continues(node: PromptedNode) -> Finding:

@@ -101,16 +101,16 @@ def vllm(
 
 
 VLLM_FLAGS = (
-    "--enable-scale-out", "--enable-prompt-tokens-details", "--enable-auto-tool-choice",
-    "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3",
+    "--enable-scale-out", "--enable-prompt-tokens-details", "--enable-per-request-metrics",
+    "--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3",
     "--structured-outputs-config.enable_in_reasoning=true",
     "--structured-outputs-config.backend=xgrammar",
     "--structured-outputs-config.disable_any_whitespace=true",
 )  # fmt: skip
-"""Ids in and out, and counts of cached ids; beside parsers for the chat API, which must not reach into the
-other calls. With a parser of reasoning, vLLM holds a structured answer to its form only after the reasoning,
-for which this model has no marks: `enable_in_reasoning` is for that. Without the last flag a small model that
-is drawn from hotly fills JSON with white space up to its limit."""
+"""Ids in and out, counts of cached ids, and the engine's own times; beside parsers for the chat API, which
+must not reach into the other calls. With a parser of reasoning, vLLM holds a structured answer to its form
+only after the reasoning, for which this model has no marks: `enable_in_reasoning` is for that. Without the
+last flag a small model that is drawn from hotly fills JSON with white space up to its limit."""
 
 
 BLOCK = 32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -141,10 +142,21 @@ class Server:
             return False
 
 
+PORTS = range(12000, 32000)
+"""Below those that a system gives out by itself: a server may take minutes until it listens, and meanwhile
+another process would be given its port, and would answer in its place."""
+
+
 def free_port() -> int:
-    """Return a port of the loopback interface that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a port of the loopback interface that is free now.
+
+    Raises:
+        OSError: none is.
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError(f"no port of {PORTS.start} to {PORTS.stop} is free")
 
 
 def end_group(leader: int, wait: Callable[[float], object]) -> None:

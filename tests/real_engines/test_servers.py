@@ -93,3 +93,9 @@ def test_what_is_kept_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         kept("file", broken)
     assert not (tmp_path / "models" / "file").exists()
     assert kept("file", lambda part: part.write_text("whole") and None).read_text() == "whole"
+
+
+def test_a_server_gets_a_port_that_the_system_gives_to_no_other_process() -> None:
+    """One that takes minutes to start would find another server on it, which answers in its place."""
+    first, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    assert {servers.free_port() < int(first) for _ in range(5)} == {True}

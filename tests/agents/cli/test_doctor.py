@@ -90,6 +90,15 @@ async def test_a_sound_server_passes_every_check(tmp_path: Path, server: StockSe
     assert "were cached" in found["prefix cache"][1]
 
 
+async def test_what_a_server_does_not_report_is_named_with_the_flag_that_makes_it(
+    tmp_path: Path, server: StockServer
+) -> None:
+    shown = (await doctor(tmp_path, server.url)).output
+    assert "own times" in shown
+    assert "--enable-per-request-metrics" in shown
+    assert "--enable-prompt-tokens-details" not in shown, "cached ids are reported"
+
+
 async def test_another_tokenizer_than_the_map_is_found(tmp_path: Path, server: StockServer) -> None:
     result = await doctor(tmp_path, server.url, "demo/words")
     assert result.exit_code == exits.ENGINE_FAILED
