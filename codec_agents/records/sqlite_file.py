@@ -3,8 +3,8 @@
 Rules that hold in this file:
 
 - A file is readable by its owner alone. SQLite gives the files beside it (-wal, -shm, -journal) its mode.
-- Nothing of a file is changed before it is known to be new, or to have these tables in this version. Its
-  tables are made in one transaction, together with their version.
+- Tables are made in one transaction with their version. It is undone where a file turns out to be of another
+  version or program, so such a file is left as it is.
 - With one writer, the file is in WAL mode: a process that is killed loses nothing that was committed, and
   other processes read while this one writes. A machine that loses its power may lose the last transactions,
   and the file stays whole. A lock beside the file, which ends with the process, refuses a second writer.
@@ -83,7 +83,6 @@ class SqliteFile:
                 path or "", timeout=kind.wait, isolation_level=None, check_same_thread=False
             )
             self.base = opened.enter_context(closing(base))
-            self._require_fit()
             self.facts = self._prepared()
             # The lock is given back last, and also where closing the database fails.
             self._opened = opened.pop_all()
@@ -122,36 +121,36 @@ class SqliteFile:
             self.base.execute("BEGIN IMMEDIATE")
             yield
 
-    def _require_fit(self) -> None:
-        tables = {name for (name,) in self.base.execute("SELECT name FROM sqlite_master")}
-        if tables and "facts" not in tables:
-            raise sqlite3.DatabaseError("it is the database of another program")
-        if tables and (version := self._fact("version", self.kind.version)) != self.kind.version:
-            said, own = (each.decode("ascii", "replace")[:20] for each in (version, self.kind.version))
-            raise UnfitStoreError(
-                f"the {self.kind.name} {self.path} has the version {said}, and this program reads {own}"
-            )
-
     def _prepared(self) -> dict[str, bytes]:
         """Make what is missing; return the facts."""
-        if self.kind.one_writer:
-            self.base.execute("PRAGMA journal_mode = WAL")
-            self.base.execute("PRAGMA synchronous = NORMAL")
+        new = {"version": self.kind.version, **{name: make() for name, make in self.kind.facts.items()}}
+        # A file that is refused is left as it is: the transaction is undone.
         with self.base:
             self.base.execute("BEGIN IMMEDIATE")
+            tables = {name for (name,) in self.base.execute("SELECT name FROM sqlite_master")}
+            if tables and "facts" not in tables:
+                raise sqlite3.DatabaseError("it is the database of another program")
             # Not `executescript`, which would commit first.
             for statement in (FACTS, *self.kind.schema.split(";")):
                 self.base.execute(statement)
-            new = {"version": self.kind.version, **{name: make() for name, make in self.kind.facts.items()}}
             self.base.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?)", new.items())
-            return {name: self._fact(name, value) for name, value in new.items()}
+            facts = {name: self._fact(name, len(value)) for name, value in new.items()}
+            if facts["version"] != self.kind.version:
+                said, own = (
+                    each.decode("ascii", "replace")[:20] for each in (facts["version"], new["version"])
+                )
+                raise UnfitStoreError(
+                    f"the {self.kind.name} {self.path} has the version {said}, and this program reads {own}"
+                )
+        if self.kind.one_writer:
+            self.base.execute("PRAGMA journal_mode = WAL")
+            self.base.execute("PRAGMA synchronous = NORMAL")
+        return facts
 
-    def _fact(self, name: str, new: bytes) -> bytes:
-        """Return a fact of the file; `new` where it has none."""
-        found = self.base.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        known = new if found is None else found[0]
+    def _fact(self, name: str, shortest: int) -> bytes:
+        (known,) = self.base.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         # SQLite keeps values of any type in any column; a short secret could be guessed.
-        if not isinstance(known, bytes) or len(known) < len(new):
+        if not isinstance(known, bytes) or len(known) < shortest:
             raise sqlite3.DatabaseError(f"its {name} is damaged")
         return known
 

@@ -16,7 +16,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, get_args
@@ -151,7 +150,7 @@ class RunStore:
         """Read the records that are new or changed, forget those that are gone; return how many were read.
 
         Args:
-            progress: called with the number of files read so far, after each transaction.
+            progress: called with the number of files read so far, after each transaction but the last.
 
         Raises:
             StoreError: The index cannot be written: another process does not end, or the disk is full.
@@ -169,19 +168,18 @@ class RunStore:
         known = {row[0]: row[1:] for row in self._file.rows("SELECT path, size, changed FROM files")}
         # By the state before the read: a record that grows meanwhile differs at the next refresh.
         found = dict(self._found())
-        changed = (name for name, state in found.items() if known.get(name) != _mark(state))
-        read = 0
-        while some := list(islice(changed, RECORDS_AT_ONCE)):
-            with self._file.transaction():
-                for name in some:
-                    self._add(name, found[name])
-            read += len(some)
-            if progress is not None and len(some) == RECORDS_AT_ONCE:
+        changed = [name for name, state in found.items() if known.get(name) != _mark(state)]
+        for read in range(0, len(changed), RECORDS_AT_ONCE):
+            if progress is not None and read:
                 progress(read)
-        with self._file.transaction():
-            for name in known.keys() - found.keys():
-                self._remove(name)
-        return read
+            with self._file.transaction():
+                for name in changed[read : read + RECORDS_AT_ONCE]:
+                    self._add(name, found[name])
+        if gone := known.keys() - found.keys():
+            with self._file.transaction():
+                for name in gone:
+                    self._remove(name)
+        return len(changed)
 
     def _found(self) -> Iterator[tuple[str, os.stat_result]]:
         for path in sorted(self.folder.rglob("*.jsonl")):
