@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -330,6 +331,22 @@ def test_the_search_takes_one_access_for_a_known_history_however_long(talk: Talk
         before = store.accesses
         talk.say(talk.ask(user(f"{number}?")), f"{number}.", END)
         assert store.accesses - before <= 1
+
+
+@pytest.mark.parametrize("kept", ["all", "tool_cycle", "template"])
+def test_the_tree_holds_as_many_ids_for_each_round_however_long_the_conversation_is(
+    talk: Talk, kept: Any
+) -> None:
+    """Also where reasoning is left out of known ids, which are then written once more."""
+    talk.core.rules = ReasoningRules(kept=kept)
+    held = [0]
+    for _ in range(6):
+        talk.say(talk.ask(user("And now?")), *THOUGHT[:1], "hm", THOUGHT[1], CALL, END)
+        node = talk.say(talk.ask(result("sun")), THOUGHT[0], "so", THOUGHT[1], "Sunny.", END)
+        held.append(sum(len(each.inserted) + len(each.sampled) for each in node.path()))
+    rounds = {after - before for before, after in pairwise(held[1:])}
+    assert len(rounds) == 1, "a round costs as many ids as the one before"
+    assert kept != "all" or held[-1] == node.length
 
 
 @pytest.mark.parametrize("again", [True, False])
