@@ -170,12 +170,10 @@ class Conversations:
         self._require_bounded(node, request)
         own = list(request.messages)
         history = node.history()
-        # The API's rule: `instructions` of the new request replace the earlier ones.
-        if own and own[0].role == "system":
-            known = history[1:] if history[0].role == "system" else history
-            messages = [own[0], *known, *own[1:]]
-        else:
-            messages = [*history, *own]
+        # The API's rule: `instructions` are of one request alone, and come first. No history has them
+        # (`_lasting_system`); any other system text is a message, which stays.
+        first = 1 if request.echo.get("instructions") else 0
+        messages = [*own[:first], *history, *own[first:]]
         return replace(request, messages=tuple(messages)), node
 
     def _require_bounded(self, node: Node | None, request: ConversationRequest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -200,6 +201,34 @@ async def test_a_response_is_continued_by_its_id() -> None:
         private = (await gateway.ask("/v1/responses", input="weather?", tools=[tool], store=False)).json()
         refused = await gateway.ask("/v1/responses", **{**body, "previous_response_id": private["id"]})
         assert refused.status_code == 404
+
+
+def developer(text: str) -> dict[str, str]:
+    return {"role": "developer", "content": text}
+
+
+@pytest.mark.parametrize(
+    ("instructions", "then", "systems", "lineage"),
+    [
+        (None, None, ["A", "B"], "rendered"),
+        ("1", None, ["A", "B"], "new"),
+        (None, "2", ["2", "A", "B"], "new"),
+        ("1", "2", ["2", "A", "B"], "new"),
+    ],
+)
+async def test_behind_a_response_instructions_are_new_ones_and_messages_stay(
+    instructions: str | None, then: str | None, systems: list[str], lineage: str
+) -> None:
+    async with serving() as gateway:
+        hi, more = {"role": "user", "content": "hi"}, {"role": "user", "content": "more"}
+        first = await gateway.ask("/v1/responses", input=[developer("A"), hi], instructions=instructions)
+        asked = {"input": [developer("B"), more], "previous_response_id": first.json()["id"]}
+        second = await gateway.ask("/v1/responses", **asked, instructions=then)
+        prompt = Detokenizer(gateway.gateway.backend.models[0].vocabulary).render(
+            list(gateway.generations[-1].prompt_ids)
+        )
+    assert re.findall(r"system\n(\w)", prompt) == systems
+    assert second.headers["x-codec-lineage"].split()[0] == lineage
 
 
 async def test_a_conversation_that_grows_for_ever_ends_with_a_reason() -> None:
