@@ -7,7 +7,6 @@ show it.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
@@ -29,6 +28,7 @@ from codec_agents.engines.stock.event_parser import EventParser
 from codec_agents.engines.stock.openai_ids import Usage
 from codec_agents.engines.stock.text_encoding import TextEncoder
 from codec_agents.exceptions import PromptError
+from codec_agents.strict_json import read_json
 from codec_core.frames import CodecFrame
 from codec_core.vocabulary import Vocabulary
 
@@ -244,13 +244,13 @@ class TextEvents(EventParser[TextEvent]):
         try:
             # A call without arguments has an empty text from some servers.
             calls = [
-                ("".join(name), json.loads("".join(text) or "{}"))
+                ("".join(name), read_json("".join(text) or "{}"))
                 for _, (name, text) in sorted(self._calls.items())
             ]
             if self._write_calls is not None and all(isinstance(each, dict) for _, each in calls):
                 return self._write_calls(calls)
             why = "their arguments are no objects" if self._write_calls else "no dialect can write them"
-        except (ValueError, PromptError, RecursionError) as error:
+        except (ValueError, PromptError) as error:
             why = str(error)
         raise self.broken(
             f"the server has parsed tool calls out of the answer, and their text is lost: {why}; start it "

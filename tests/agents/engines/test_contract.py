@@ -541,6 +541,9 @@ async def test_calls_that_the_server_has_parsed_arrive_as_the_dialect_writes_the
     [
         ("{", "hermes", "Expecting"),
         ("[1]", "hermes", "no objects"),
+        ('{"x": 1, "x": 2}', "hermes", "'x' occurs twice"),
+        ('{"x": NaN}', "hermes", "JSON has no NaN"),
+        ('{"x": ' + "[" * 80 + "]" * 80 + "}", "hermes", "deeper than 64 levels"),
         ("{}", "plain", "no form in which calls"),
     ],
 )
