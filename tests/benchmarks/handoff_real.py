@@ -100,9 +100,9 @@ def handoff(text: Text, a: str, b: str, ids: int, title: str) -> Part:
 
 
 def prefill(a: str, b: str) -> Part:
-    """Return a long handoff with requests ahead and without."""
+    """Return a long handoff with requests ahead, without, and as where nothing is declared."""
     ways = {"without": {"prefill": "off"}, "prefill: ahead": {"prefill": "ahead", "prefill_stride": STRIDE}}
-    ways["prefill: auto"] = {"prefill": "auto", "prefill_stride": STRIDE}
+    ways["by default"] = {}
     pipelines = {}
     rows = {}
     for word, (name, edge) in zip(("Four", "Five", "Six"), ways.items(), strict=True):
@@ -206,11 +206,11 @@ def bars(part: Part, rows: Mapping[str, Figures]) -> dict[str, tuple[float, floa
     """Return what a part has to reach: its figure, its bar, and whether more is better."""
     if part.name == "prefill":
         times = rows["without"].first / rows["prefill: ahead"].first
-        auto = rows["without"].first / rows["prefill: auto"].first
+        by_default = rows["without"].first / rows["by default"].first
         needed = PREFILL_BAR if part.servers[1] == "vllm" else 0.0
         return {
             "first id without prefill / with it": (times, needed, True),
-            "first id without prefill / automatic": (auto, 0.0, True),
+            "first id without prefill / by default": (by_default, needed, True),
         }
     ids, text = rows["ids"], rows["text, openai client"]
     found = {
