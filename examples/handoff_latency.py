@@ -109,6 +109,7 @@ async def compare(a: Endpoint, b: Endpoint, options: argparse.Namespace, records
     if not options.no_text:
         paths["text"] = {"text": True}
     files: list[Path] = []
+    lengths: list[int] = []
     task = f"Write about {options.words} words on travelling by train."
     heads = "".join(f"{head:>10}" for head in ("gap", "first id", *PARTS, "its queue", "reading"))
     print(f"{'milliseconds':<20}{'ids':>8}{heads}{'ahead':>8}{'cached':>8}")
@@ -117,7 +118,13 @@ async def compare(a: Endpoint, b: Endpoint, options: argparse.Namespace, records
         folder.mkdir()
         files += [folder / f"{number}.jsonl" for number in range(options.runs)]
         p = pipeline(a, b, words=options.words, **fields)
-        show(name, await measure(p, task, options.runs, folder))
+        reports = await measure(p, task, options.runs, folder)
+        lengths += [report.output_ids for report in reports]
+        show(name, reports)
+    if min(lengths) < 0.9 * max(lengths):
+        print(
+            f"The drafts have {min(lengths):,} to {max(lengths):,} ids: a longer one takes B longer to read."
+        )
     if options.html:
         maps = [place[2] for place in (a, b) if place[2].endswith(".json")]
         write_page(options.html, read_runs(files), maps)

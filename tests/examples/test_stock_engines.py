@@ -66,3 +66,15 @@ def test_the_travel_desk_runs_on_stock_engines(models):
     sent = [exchange.request.body for exchange in writer.exchanges.generations]
     assert sent
     assert all(b"Oslo" not in body for body in sent)
+
+
+def test_what_cannot_be_built_is_said_in_a_few_lines():
+    place = ["vllm", "http://127.0.0.1:1", str(MAPS / "demo" / "bytes.json")]
+    command = [
+        sys.executable, str(EXAMPLES / "stock_engines.py"), "?",
+        "--planner", *place, "--writer", *place, "--writer-dialect", "no-such-dialect",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 1
+    assert "no-such-dialect" in done.stderr
+    assert "Traceback" not in done.stderr
