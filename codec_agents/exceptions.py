@@ -284,7 +284,8 @@ class RepeatedFailureError(RunError):
 
     def __init__(self, node: str, tool: str, times: int, told: str) -> None:
         super().__init__(
-            f"node {node!r} called {tool!r} {times} times in the same way, and it failed: {told}"
+            f"node {node!r} called {tool!r} {times} times in the same way, and it failed: {told}; "
+            "correct the tool, or what its docstring tells the model"
         )
         self.node = node
         self.tool = tool
@@ -472,7 +473,7 @@ class EngineStatusError(EngineError):
 
 
 _STATUS_REMEDIES = {
-    400: "correct the node's `sampling`, or shorten its prompt",
+    400: "correct the node's `sampling`, shorten its prompt, or declare the engine as the `kind` that it is",
     401: "give the engine an `api_key` that it accepts",
     403: "give the engine an `api_key` that it accepts, or enable the call on the server",
     404: "correct the engine's `url` or its `model`; the server has no such call or model",
@@ -508,21 +509,33 @@ class EngineTimeoutError(EngineError):
     """
 
     def __init__(
-        self, engine: str, phase: TimeoutPhase, seconds: float | None = None, *, delivered: int = 0
+        self,
+        engine: str,
+        phase: TimeoutPhase,
+        seconds: float | None = None,
+        *,
+        url: str = "",
+        delivered: int = 0,
     ) -> None:
+        found, remedy = _PHASES[phase]
         allowed = "" if seconds is None else f" within {seconds:g} seconds"
-        super().__init__(engine, f"{_PHASES[phase]}{allowed}", delivered=delivered)
+        asked = f" from {url}" if url else ""
+        super().__init__(engine, f"{found}{asked}{allowed}; {remedy}", delivered=delivered)
         self.phase = phase
         self.seconds = seconds
         self.transient = phase != "whole"  # an answer that took too long as a whole would do so again
 
 
-_PHASES: dict[TimeoutPhase, str] = {
-    "connect": "no connection",
-    "first_id": "no first id",
-    "idle": "no further id",
-    "whole": "the answer did not end",
+_PHASES: dict[TimeoutPhase, tuple[str, str]] = {
+    "connect": (
+        "no answer",
+        "start the server, correct the engine's `url` (http or https?), or raise `timeouts.connect`",
+    ),
+    "first_id": ("no first id", "shorten the prompt, or raise the node's `timeouts.first_id`"),
+    "idle": ("no further id", "see the server's log, or raise the node's `timeouts.idle`"),
+    "whole": ("no end of the answer", "lower `sampling.max_tokens`, or raise the node's `timeouts.whole`"),
 }
+"""What was not there in each phase, and what would do."""
 
 
 class MapMismatchError(EngineError):
@@ -535,7 +548,10 @@ class MapMismatchError(EngineError):
 
     def __init__(self, engine: str, expected: str, found: str) -> None:
         super().__init__(
-            engine, f"speaks the map {found}, the node declares {expected}; give the node the server's map"
+            engine,
+            f"speaks the map {found}, the node declares {expected}; "
+            "set the node's `map` to the files that the server loaded (the model's folder, its "
+            "tokenizer.json or .gguf file)",
         )
         self.expected = expected
         self.found = found

@@ -308,13 +308,14 @@ class Pipeline(graph.Declaration, Displayed):
                 to a file there, named by its position. `run_id` is a prefix of the runs' names.
 
         Raises:
+            InputError: `inputs` is no list of mappings.
             ValueError: `concurrency` is less than 1.
             Exception: what `progress` raised; the other runs are stopped.
         """
-        from codec_agents.runtime.batch import BatchRun
+        from codec_agents.runtime.batch import BatchRun, inputs_of
 
         # All at once: the progress tells the number of runs, and results keep the positions of their inputs.
-        each = list(inputs)
+        each = inputs_of(inputs)
         run = self._run_of(each, after, options)
         async with self.opened():
             with self._reported(progress, len(each)) as report:
@@ -349,12 +350,13 @@ class Pipeline(graph.Declaration, Displayed):
         runs. The arguments are those of `batch`.
 
         Raises:
+            InputError: `inputs` is no list of mappings.
             ValueError: `concurrency` is less than 1.
         """
-        from codec_agents.runtime.batch import completing
+        from codec_agents.runtime.batch import completing, inputs_of
 
         # All at once: results come in any order, each with the position of its inputs.
-        each = list(inputs)
+        each = inputs_of(inputs)
         run = self._run_of(each, after, options)
         async with self.opened(), completing(run, len(each), concurrency) as results:
             yield results

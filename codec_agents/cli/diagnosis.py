@@ -23,7 +23,12 @@ from codec_agents.engines.base import (
 )
 from codec_agents.engines.http.engine import HttpEngine
 from codec_agents.engines.http.stream import Deadlines
-from codec_agents.exceptions import EngineError, EngineUnavailableError, MapMismatchError
+from codec_agents.exceptions import (
+    EngineError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    MapMismatchError,
+)
 from codec_agents.plan.nodes import PromptedNode
 from codec_agents.plan.plan import BuiltPipeline
 from codec_agents.plan.variants import prompted_nodes
@@ -99,13 +104,10 @@ async def examine(subject: Subject) -> AsyncIterator[Finding]:
         # Two: the first id comes from reading the prompt, the second one from decoding.
         stats, ids = await _ask(node, PROBE, max_tokens=2)
     except MapMismatchError as error:
-        yield Finding("tokenizer", "failed", str(error), "build the map from the model's own tokenizer")
-        return
-    except EngineUnavailableError as error:
-        yield Finding("reachable", "failed", str(error))
+        yield Finding("tokenizer", "failed", str(error))
         return
     except EngineError as error:
-        yield Finding("answers", "failed", str(error))
+        yield Finding("reachable" if _is_unreached(error) else "answers", "failed", str(error))
         return
     # An engine of kind `auto` has found out by now what it talks to.
     node = replace(node, engine=getattr(node.engine, "found", None) or node.engine)
@@ -117,6 +119,13 @@ async def examine(subject: Subject) -> AsyncIterator[Finding]:
     yield await _prefix_cache(node)
     yield _own_times(node, stats)
     yield _continues(node)
+
+
+def _is_unreached(error: EngineError) -> bool:
+    """Return whether no connection was made."""
+    if isinstance(error, EngineTimeoutError):
+        return error.phase == "connect"
+    return isinstance(error, EngineUnavailableError)
 
 
 async def _ask(node: PromptedNode, text: str, *, max_tokens: int) -> tuple[StreamStats, list[int]]:

@@ -18,8 +18,10 @@ from codec_agents.exceptions import PipelineError, RunError
 from codec_agents.graph import InputNode, ModelNode, PipelineSpec
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.kinds import Asking
-from codec_agents.graph.sources import EngineSpec
+from codec_agents.graph.live import LiveObjects
+from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.pipeline import Pipeline
+from codec_agents.plan.variants import prompted_nodes
 from codec_agents.trace import read_runs
 from codec_agents.trace.timeline import TracedRun
 
@@ -70,7 +72,10 @@ OF_CONNECTIONS = frozenset({"proxy", "verify", "max_connections", "keep_alive", 
 
 
 def _as_text(spec: PipelineSpec) -> PipelineSpec:
-    """Return a declaration whose models are asked through a chat API, so that content is text in between."""
+    """Return a declaration whose models are asked through a chat API, so that content is text in between.
+
+    Such an engine tells no map: `ways` names those that were told.
+    """
     engines = {name: _chat_engine(engine) for name, engine in spec.engines.items()}
     nodes = dict(spec.nodes)
     for name, node in spec.nodes.items():
@@ -106,10 +111,28 @@ def ways(pipeline: Pipeline) -> dict[str, Pipeline]:
     for name, change in CHANGES.items():
         changed = change(pipeline.spec)
         if changed != pipeline.spec:
+            live = pipeline.live
+            if name == TEXT:
+                changed, live = _with_told_maps(changed, pipeline)
             other = Pipeline.from_spec(changed, directory=pipeline.directory)
-            other.live = pipeline.live
+            other.live = live
             found[name] = other
     return found
+
+
+def _with_told_maps(spec: PipelineSpec, pipeline: Pipeline) -> tuple[PipelineSpec, LiveObjects]:
+    """Return a declaration and its live objects with the maps that the pipeline's engines have told."""
+    untold = {
+        name: node for name, node in spec.nodes.items() if isinstance(node, Asking) and node.map is None
+    }
+    if not untold:
+        return spec, pipeline.live
+    built = prompted_nodes(pipeline.build())
+    told = {f"{name}-{TEXT}": built[name].vocabulary.map for name in untold}
+    nodes = {name: node.model_copy(update={"map": f"{name}-{TEXT}"}) for name, node in untold.items()}
+    maps = {name: MapSpec(id=each.id, hash=each.hash) for name, each in told.items()}
+    changed = {"nodes": {**spec.nodes, **nodes}, "maps": {**spec.maps, **maps}}
+    return spec.model_copy(update=changed), replace(pipeline.live, maps={**pipeline.live.maps, **told})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,10 @@ from codec_core.discovery import DiskMapCache, load_map
 from codec_core.exceptions import CodecError
 from codec_core.maps import TokenizerMap
 
-FILES = "add `map:` with the model's folder, its tokenizer.json or .gguf file, or `hf:org/model`"
+FILES = (
+    "add `map:` with the model's folder, its tokenizer.json or .gguf file, or `hf:org/model`; "
+    "or build one once: `codec-agents maps build SOURCE --id NAME`"
+)
 
 
 class EngineMap(NamedTuple):
@@ -56,7 +59,7 @@ def _loaded(told: ToldMap, cache: DiskMapCache) -> EngineMap | str:
         return EngineMap(run_in_own_loop(fetch))
     if told.hash is not None:
         found = f"no map is named, and the engine publishes none; its own has the hash {told.hash}"
-        return f"{found}; {FILES}, or fetch it with `codec-agents maps get`"
+        return f"{found}; fetch it with `codec-agents maps get`, or {FILES}"
     found = f"no map is named, and the engine's files, {told.model!r}, are not on this machine"
     # `./model` has the form of a name of the hub.
     if told.model is not None and re.fullmatch(HUB_PATTERN, told.model) and told.model[0] != ".":

@@ -45,7 +45,7 @@ def require_engine(found: object) -> None:
         ("method `aclose()`", callable(getattr(found, "aclose", None))),
     ):
         if not there:
-            raise TypeError(f"a {type(found).__name__} is not an engine: it has no {what}")
+            raise TypeError(f"{type(found).__name__} is not an engine: it has no {what}")
 
 
 class CheckedStream:

@@ -152,7 +152,8 @@ class TextEvents(EventParser[TextEvent]):
         """Whether the answer is inside its reasoning."""
         self._has_reasoned = False
         """Whether it is, or was before: a prompt that opened reasoning did so for the first stretch alone."""
-        self._warned = False
+        self._left_out = False
+        """Whether reasoning was left out, for which the map has no marks."""
         self._write_calls = request.call_ids
         self._calls: dict[int, tuple[list[str], list[str]]] = {}
         """The parts of the name and of the arguments of each call, by its number."""
@@ -212,13 +213,13 @@ class TextEvents(EventParser[TextEvent]):
         """Return the ids of reasoning, after its mark unless it is opened already."""
         start = self._marks[0]
         if start is None or self._marks[1] is None:
-            if not self._warned:
+            if not self._left_out:
                 _log.warning(
                     "engine %s: reasoning is left out: the map %r has no marks for it",
                     self.engine,
                     self._vocabulary.id,
                 )
-            self._warned = True
+            self._left_out = True
             self.advanced = True  # a model may reason for longer than the time between two ids
             return []
         ids: list[int] = []
@@ -269,4 +270,12 @@ class TextEvents(EventParser[TextEvent]):
         # In this order: text before the closing mark, and the calls, which the server has parsed, last.
         ids = (*self._encoder.flush(), *self._stop_thinking(), *self._called())
         self.received += len(ids)
+        # An answer that was cut while its model reasoned says so by its finish reason.
+        if self._left_out and not self.received and self.reason != "length":
+            raise self.broken(
+                "the server took the whole answer for reasoning, for which the map "
+                f"{self._vocabulary.id!r} has no marks; start it without a reasoning parser, or declare the "
+                "engine with `api: completions`",
+                transient=False,
+            )
         return CodecFrame(ids, done=True, finish_reason=end.finish_reason)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
 from codec_agents.exceptions import PipelineError
 from codec_agents.faults import Fault
-from codec_agents.graph.base import place_name
+from codec_agents.graph.base import Place, place_name
 from codec_agents.graph.chat import Chat, ChatPiece
 from codec_agents.graph.fields import PolicyLike
 from codec_agents.graph.live import LiveObjects
@@ -31,6 +31,8 @@ ToolLike: TypeAlias = CallableLike | Iterable[Callable[..., Any]]
 OutputLike: TypeAlias = "Output | Mapping[str, Any] | type[BaseModel]"
 """The form of an answer: declared, by its fields, or as a pydantic model."""
 
+_Item = TypeVar("_Item")
+
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -39,14 +41,27 @@ def given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def listed(values: Iterable[_Item], place: Place, pipeline: str) -> tuple[_Item, ...]:
+    """Return the values of a list.
+
+    Raises:
+        PipelineError: it is none, or a text, whose characters would be taken for its values.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        found = f"a list belongs here, not {type(values).__name__}"
+        raise PipelineError([Fault(place_name(place), found, "write a list, `[...]`")], pipeline)
+    return tuple(values)
+
+
 def references_of_tools(
-    live: LiveObjects, tools: Sequence[object], node: str, pipeline: str
+    live: LiveObjects, tools: Iterable[object], node: str, pipeline: str
 ) -> tuple[str, ...]:
     """Return the references of a node's tools.
 
     Raises:
         PipelineError: with a fault for each that is none.
     """
+    tools = listed(tools, ("nodes", node, "tools"), pipeline)
     faults = [
         Fault(
             place_name(("nodes", node, "tools", position)),

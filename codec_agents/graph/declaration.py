@@ -18,6 +18,7 @@ from codec_agents.graph.arguments import (
     ToolLike,
     argument_names,
     given,
+    listed,
     output_of,
     policy_of,
     references_of_tools,
@@ -49,7 +50,7 @@ from codec_agents.graph.kinds import (
     SinkNode,
 )
 from codec_agents.graph.live import LiveObjects
-from codec_agents.graph.naming import EngineLike, MapLike, Names
+from codec_agents.graph.naming import EngineLike, MapLike, Names, map_value
 from codec_agents.graph.servers import McpSpec
 from codec_agents.graph.serving import ServeSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec
@@ -85,7 +86,9 @@ class Declaration:
         # Fields that are not given stay out: a written file then holds only what was set.
         self._header: dict[str, Any] = {"pipeline": name}
         self._header |= given(
-            description=description, policy=policy_of(self.live, policy), imports=tuple(imports) or None
+            description=description,
+            policy=policy_of(self.live, policy),
+            imports=listed(imports, ("imports",), name) or None,
         )
         self._header |= given(reward=self.live.reference(reward))
         self._names = Names(self.live)
@@ -209,7 +212,7 @@ class Declaration:
         # Where nothing names any, the node has its own default.
         slots = inputs if inputs is not None else argument_names(call)
         fields = given(
-            inputs=slots and tuple(slots),
+            inputs=slots and listed(slots, ("nodes", name, "inputs"), self.name),
             wants=wants,
             map=self._names.map(map),
             policy=policy_of(self.live, policy),
@@ -322,9 +325,8 @@ class Declaration:
         With a value, fields change it: the `hash` of a loaded map is the one that it must have.
         """
         said: dict[str, Any] = dict(fields)
-        if isinstance(source, str):
-            source = MapSpec.of(source)
         if source is not None:
+            source = map_value(source)
             # A loaded map would be used all the same, in place of what the fields name.
             if not isinstance(source, MapSpec) and (own := sorted(said.keys() - {"hash"})):
                 fault = Fault(f"maps.{name}", f"a loaded map brings its own {', '.join(own)}", "leave it out")
@@ -353,7 +355,9 @@ class Declaration:
             fields: fields of an `McpSpec`: `url`, `headers`, `env`, `prefix`, `only`, `timeout`,
                 `start_timeout`, `approval`.
         """
-        words = None if command is None else tuple(map(str, command))
+        words = None
+        if command is not None:
+            words = tuple(map(str, listed(command, ("mcp", name, "command"), self.name)))
         server = self._validated(McpSpec, ("mcp", name), **given(command=words), **fields)
         # Writing the command in Python allows it; in a file the list is a second, deliberate step.
         if words and words[0] not in self._header.get("programs", ()):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from codec_agents.exceptions import PipelineError
+from codec_agents.faults import Fault
 from codec_agents.graph.live import LiveEngine, LiveObjects, unique
 from codec_agents.graph.sources import EngineSpec, MapSpec
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 EngineLike: TypeAlias = "str | EngineSpec | LiveEngine"
 """The name of a declared engine, the URL of one, a declaration, or a live engine."""
 
-MapLike: TypeAlias = "str | MapSpec | TokenizerMap"
+MapLike: TypeAlias = "str | Path | MapSpec | TokenizerMap"
 """The name of a declared map, an id, a path, a declaration, or a loaded map."""
 
 
@@ -52,6 +55,7 @@ class Names:
         """Return the name of a map, and declare it if it has none yet."""
         if source is None or isinstance(source, str):
             return source
+        source = map_value(source)
         known = _name_of(source, self.maps, self._live.maps)
         if known is not None:
             return known
@@ -68,6 +72,24 @@ class Names:
             return source
         self._live.maps[name] = source
         return MapSpec(id=source.id, hash=source.hash)
+
+
+def map_value(source: MapLike | object) -> MapSpec | TokenizerMap:
+    """Return the declaration of a map, or the loaded map.
+
+    Raises:
+        PipelineError: the caller gave something else.
+    """
+    if isinstance(source, Path):
+        return MapSpec(path=str(source))
+    if isinstance(source, str):
+        return MapSpec.of(source)
+    from codec_core.maps import TokenizerMap  # here: most declarations name their maps
+
+    if not isinstance(source, MapSpec | TokenizerMap):
+        remedy = "give an id, a path, a `MapSpec`, or a `TokenizerMap`"
+        raise PipelineError([Fault("maps", f"{type(source).__name__} is not a map", remedy)])
+    return source
 
 
 def _name_of(given: Any, declared: Mapping[str, Any], live: Mapping[str, Any]) -> str | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
+from codec_agents.exceptions import InputError
+
 if TYPE_CHECKING:
     from anyio.abc import ObjectSendStream, TaskGroup
 
+    from codec_agents.plan.nodes import Value
     from codec_agents.runtime.result import RunResult
 
 Completed: TypeAlias = "tuple[int, RunResult | Exception]"
@@ -63,9 +66,22 @@ async def _complete(
             await send.send((position, result))
 
 
-def _check(concurrency: int) -> None:
-    if concurrency < 1:
-        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+def inputs_of(inputs: Iterable[Mapping[str, Value]]) -> list[Mapping[str, Value]]:
+    """Return the inputs of each run of a batch.
+
+    Raises:
+        InputError: it is the inputs of one run, or no list of mappings at all.
+    """
+    if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Iterable):
+        raise InputError(
+            f"the inputs of a batch are a list of mappings, [{{...}}, ...], not {type(inputs).__name__}"
+        )
+    return list(inputs)
+
+
+def _check(concurrency: object) -> None:
+    if not isinstance(concurrency, int) or concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1, not {concurrency!r}")
 
 
 class BatchRun:

@@ -70,7 +70,8 @@ def start_run(
         decisions: the decisions on calls of a run that goes on in its record.
 
     Raises:
-        InputError: `run_id` is no text, or text that is no Unicode text.
+        InputError: `run_id` is no text, or text that is no Unicode text; `record` is no path, or `approve` no
+            function.
         PauseError: the suspended run was resumed already.
         TypeError: an option is unknown.
         RecordError: the record cannot be written there, or `durability` is given without one.
@@ -81,6 +82,11 @@ def start_run(
     run_id = options.get("run_id")
     if run_id is not None:
         _check_run_id(run_id)
+    approve, record = options.get("approve"), options.get("record")
+    if approve is not None and not callable(approve):
+        raise InputError(f"`approve` is a function of the call and its context, not {type(approve).__name__}")
+    if record is not None and not isinstance(record, str | Path):
+        raise InputError(f"`record` is the path of a file, not {type(record).__name__}")
     from codec_agents.runtime.run import Run  # loads the executor, which reading options does not need
 
     header = {**(origin or {}), "inputs": inputs, **({"after": dict(histories)} if histories else {})}

@@ -12,7 +12,7 @@ be answered.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
@@ -161,11 +161,15 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             PauseError: The text is not a pause, or one of another version.
         """
+        if not isinstance(text, str | bytes):
+            raise PauseError(f"a pause is the text of `pause.to_json()`, not {type(text).__name__}")
         try:
             pause = msgspec.json.decode(text, type=cls)
         # The decoder recurses into nested values, and gives up at the interpreter's limit.
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise PauseError(f"this is not a pause of a run: {error}") from error
+            raise PauseError(
+                f"this is not a pause of a run: {error}; give what `pause.to_json()` or `--pause` wrote"
+            ) from error
         if pause.version not in READABLE_VERSIONS:
             known = " and ".join(map(str, READABLE_VERSIONS))
             raise PauseError(f"the pause has version {pause.version}; this reads {known}")
@@ -267,12 +271,19 @@ class Resumption:
         """Assign the decisions to the pending calls, in their order.
 
         Raises:
-            PauseError: There are more or fewer decisions than calls.
+            PauseError: There are more or fewer decisions than calls, or one is neither yes, no, nor words.
         """
         # A text is a decision by itself, and its characters would be counted as decisions.
-        if isinstance(decisions, str) or len(decisions) != len(pause.pending):
+        # The keys of a mapping would be words for the model.
+        if isinstance(decisions, str | Mapping) or len(decisions) != len(pause.pending):
             names = ", ".join(call.name for call in pause.pending)
-            raise PauseError(f"{len(pause.pending)} calls wait ({names}): give one decision for each")
+            raise PauseError(f"give a list with one decision for each call that waits: {names}")
+        for call, decision in zip(pause.pending, decisions, strict=True):
+            if not isinstance(decision, bool | str):
+                raise PauseError(
+                    f"the decision on {call.name} is {type(decision).__name__}; "
+                    "give True, False, or words for the model"
+                )
         self.pause = pause
         self._decisions = list(zip(pause.pending, decisions, strict=True))
 

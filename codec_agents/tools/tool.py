@@ -153,10 +153,7 @@ def make_tool(
         return function if name is None else function.renamed(name)
     function = _callable(function)
     signature = CallSignature(function, context_type=ToolContext, name=name)
-    if timeout is not None and timeout <= 0:  # every call would end before it began
-        raise ToolDefinitionError(
-            f"the tool {signature.name!r} has a timeout of {timeout}; it must be positive"
-        )
+    _check_timeout(signature.name, timeout)
     return Tool(
         name=checked_name(signature.name),
         description=signature.description if description is None else inspect.cleandoc(description),
@@ -173,6 +170,13 @@ def make_tool(
         approval=approval,
         is_method=signature.is_method,
     )
+
+
+def _check_timeout(name: str, timeout: object) -> None:
+    """Refuse a time of which nothing is left before a call begins, and what is no time."""
+    if timeout is None or (isinstance(timeout, int | float) and timeout > 0):
+        return
+    raise ToolDefinitionError(f"the tool {name!r} has a timeout of {timeout!r}; it must be a positive number")
 
 
 def _callable(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from codec_agents.exceptions import (
     MapMismatchError,
     NodeFailedError,
     PipelineError,
+    RepeatedFailureError,
     RunError,
 )
 from codec_agents.graph import Fault
@@ -81,6 +82,28 @@ def test_what_can_be_tried_again(error, transient):
     assert error.transient is transient
     assert isinstance(error, RunError)
     assert error.engine == "A"
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (
+            EngineTimeoutError("A", "connect", 5, url="https://h"),
+            "from https://h within 5 seconds; start",
+        ),
+        (
+            EngineTimeoutError("A", "first_id", 5),
+            "no first id within 5 seconds; shorten the prompt",
+        ),
+        (EngineTimeoutError("A", "idle"), "see the server's log, or raise the node's `timeouts.idle`"),
+        (EngineTimeoutError("A", "whole", 5), "lower `sampling.max_tokens`, or raise"),
+        (EngineStatusError("A", 400, asked="POST /tokenize"), "declare the engine as the `kind` that it is"),
+        (MapMismatchError("A", "a", "b"), "set the node's `map` to the files that the server loaded"),
+        (RepeatedFailureError("m", "t", 3, "no such file"), "correct the tool"),
+    ],
+)
+def test_what_would_do_is_said(error, remedy):
+    assert remedy in str(error)
 
 
 def test_a_body_is_shown_short_and_without_control_characters():

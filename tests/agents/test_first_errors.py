@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from codec_agents import Pipeline
-from codec_agents.exceptions import InputError, NodeFailedError, PipelineError
+from codec_agents import Pipeline, tool
+from codec_agents.exceptions import (
+    ApprovalRequiredError,
+    InputError,
+    NodeFailedError,
+    PauseError,
+    PipelineError,
+    ToolDefinitionError,
+)
+from codec_agents.testing import Call, ScriptedEngine
+from codec_agents.vocabularies import bundled_map_bytes
 
 
 def chain(*, script: Callable[..., Any] = lambda prompt: "hi", map_name: str = "demo/bytes") -> Pipeline:
@@ -29,7 +40,8 @@ def test_a_missing_input_has_a_remedy_for_python() -> None:
         chain().invoke_sync()
 
 
-async def answer(prompt: object) -> str:
+async def answer(prompt: str) -> str:
+    """Answer at once."""
     return "hi"
 
 
@@ -129,3 +141,79 @@ def test_callables_of_which_no_tool_can_be_made_are_told_together_with_all_other
     assert "takes 'names' by position only" in told["nodes.m.tools[0]"]
     assert "a lambda has no name" in told["nodes.m.tools[1]"]
     assert "put gone.py there" in told["nodes.m.tools[2]"]
+
+
+NOT_LISTS: dict[str, Callable[[Pipeline], Any]] = {
+    "nodes.m.tools": lambda p: p.model("m", map="demo/bytes", prompt="{q}", tools="climate"),  # type: ignore[arg-type]
+    "nodes.n.tools": lambda p: p.model("n", map="demo/bytes", prompt="{q}", tools=42),  # type: ignore[arg-type]
+    "nodes.f.inputs": lambda p: p.function("f", lambda q: q, inputs="q"),
+    "mcp.library.command": lambda p: p.mcp("library", "python server.py"),
+    "imports": lambda p: Pipeline("desk", imports="numpy"),
+}
+
+
+@pytest.mark.parametrize("place", NOT_LISTS)
+def test_a_text_in_place_of_a_list_is_not_taken_apart(place: str) -> None:
+    with pytest.raises(PipelineError, match=rf"{place}: a list belongs here, not (str|int); write a list"):
+        NOT_LISTS[place](Pipeline("desk"))
+
+
+def test_what_is_no_map_is_told_what_a_map_can_be(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="int is not a map; give an id, a path, a `MapSpec`"):
+        Pipeline("desk").model("m", map=5, prompt="{q}")  # type: ignore[arg-type]
+    path = tmp_path / "bytes.json"
+    path.write_bytes(bundled_map_bytes("demo/bytes"))
+    pipeline = Pipeline("desk").input("q").engine("e", kind="scripted", script="hi").sink("out")
+    pipeline.model("m", engine="e", map=path, prompt="{q}").connect("q", "m.q").connect("m.answer", "out")
+    assert pipeline.invoke_sync({"q": "x"}).text["out"] == "hi"
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"approve": True}, "`approve` is a function of the call and its context, not bool"),
+        ({"record": 5}, "`record` is the path of a file, not int"),
+    ],
+)
+def test_an_option_of_a_run_of_another_type_is_refused(option: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        chain().invoke_sync({"q": "x"}, **option)
+
+
+@pytest.mark.parametrize("inputs", ["abc", {"q": "x"}, 5])
+def test_the_inputs_of_a_batch_are_a_list(inputs: Any) -> None:
+    with pytest.raises(InputError, match=r"the inputs of a batch are a list of mappings"):
+        anyio.run(chain().batch, inputs)
+
+
+def test_the_concurrency_of_a_batch_is_a_number() -> None:
+    with pytest.raises(ValueError, match="must be at least 1, not '4'"):
+        anyio.run(partial(chain().batch, [{"q": "x"}], concurrency="4"))
+
+
+def test_the_timeout_of_a_tool_is_a_number() -> None:
+    with pytest.raises(ToolDefinitionError, match="has a timeout of '5'; it must be a positive number"):
+        tool(timeout="5")(answer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("decisions", [[5], [None], {"pay": True}, "yes", []])
+def test_a_decision_is_yes_no_or_words(decisions: Any) -> None:
+    @tool(approval=True)
+    def pay() -> str:
+        """Pay."""
+        return "paid"
+
+    engine = ScriptedEngine(lambda prompt: Call("pay") if prompt.turn == 1 else "done")
+    p = Pipeline("paying").input("q").sink("out")
+    p.model("m", engine=engine, map="demo/bytes", prompt="{x}", tools=[pay])
+    p.connect("q", "m").connect("m", "out")
+    with pytest.raises(ApprovalRequiredError) as caught:
+        p.invoke_sync({"q": "go"})
+    with pytest.raises(PauseError, match=r"give (True, False, or words|a list with one decision)"):
+        p.resume(caught.value.pause, decisions)
+
+
+@pytest.mark.parametrize("given", [None, 5, {}])
+def test_what_is_no_pause_is_told_what_one_is(given: Any) -> None:
+    with pytest.raises(PauseError, match=r"a pause is the text of `pause.to_json\(\)`"):
+        chain().resume(given, [True])

@@ -98,7 +98,8 @@ def _show(console: Console, measured: Measurement) -> None:
             Text(f"{way.way}: the whole run took {terminal.seconds(way.seconds)}{saved}"), soft_wrap=True
         )
     for left_out, why in measured.left_out.items():
-        console.print(Text(terminal.escape_line(f"{left_out}: left out: {why}")), soft_wrap=True)
+        # Its faults have a line each.
+        console.print(Text(terminal.escape(f"{left_out}: left out: {why}")), soft_wrap=True)
     console.print(Text(LEGEND, style="dim"), soft_wrap=True)
 
 

@@ -11,6 +11,7 @@ from codec_agents.cli.approval import decisions
 from codec_agents.cli.commands.run import show_run, with_options
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import load, pipeline_file
+from codec_agents.exceptions import PauseError
 from codec_agents.runtime.pause import Pause
 
 
@@ -33,7 +34,10 @@ def command(file: Path, waiting: Path, given: tuple[str, ...], **options: Any) -
     resumed once.
     """
     pipeline = load(file)
-    pause = Pause.from_json(waiting.read_bytes())
+    try:
+        pause = Pause.from_json(waiting.read_bytes())
+    except PauseError as error:
+        raise PauseError(f"{waiting}: {error}") from error
     pause.check(pipeline.build())
     decided = decisions(pause, given)
     show_run(file, pipeline, lambda **chosen: pipeline.resume(pause, decided, **chosen), **options)

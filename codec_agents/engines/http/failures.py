@@ -49,14 +49,15 @@ def translated(
     if names & BAD_URL:
         return EngineError(engine, f"its url {url} cannot be used ({kind}); correct the engine's `url`")
     if names & CONNECT_TIMEOUTS:
-        return EngineTimeoutError(engine, "connect", timeouts.connect)
+        return EngineTimeoutError(engine, "connect", timeouts.connect, url=url)
     if names & UNREACHABLE:
         return EngineUnavailableError(engine, _unreachable(lower, url, kind))
     if names & BROKEN:
         # aiohttp's text of some holds the URL beside the message
         said = getattr(lower, "message", None) or str(lower)
         what = f"{kind}: {said}" if said else kind
-        return EngineStreamError(engine, f"the connection to {url} broke: {what}", delivered=delivered)
+        broke = f"the connection to {url} broke: {what}; see the server's log"
+        return EngineStreamError(engine, broke, delivered=delivered)
     return error
 
 

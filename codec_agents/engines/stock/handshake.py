@@ -129,7 +129,7 @@ class Handshake:
         return MapMismatchError(
             self._engine.name,
             f"{vocabulary.id}, which encodes {piece!r} as {list(expected[at : at + SHOWN])} (at id {at})",
-            f"of its own tokenizer, which gives {list(found[at : at + SHOWN])} there",
+            f"of its own tokenizer, which gives {list(found[at : at + SHOWN])}",
         )
 
 

@@ -59,7 +59,7 @@ def _servers(checked: Checked) -> Iterator[Fault]:
 
 def _map_remedy(model: str | None) -> str:
     """Return where the map of a model may come from; many engines call models as the hub does."""
-    files = "the model's folder, its tokenizer.json or .gguf, or a map"
+    files = "the model's folder, its tokenizer.json or .gguf file, or a map"
     if model is not None and re.fullmatch(HUB_PATTERN, model):
         return f"add `map: hf:{model}`, which fetches its tokenizer once, or {files}"
     return f"add `map:` with {files}, or `hf:org/model`"

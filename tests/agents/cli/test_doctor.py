@@ -103,7 +103,7 @@ async def test_another_tokenizer_than_the_map_is_found(tmp_path: Path, server: S
     result = await doctor(tmp_path, server.url, "demo/words")
     assert result.exit_code == exits.ENGINE_FAILED
     assert "tokenizer: " in result.output
-    assert "build the map from the model's own tokenizer" in result.output
+    assert "set the node's `map` to the files that the server loaded" in result.output
 
 
 async def test_a_server_that_is_down_is_named_with_a_remedy(tmp_path: Path) -> None:

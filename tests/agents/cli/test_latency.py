@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from codec_agents.cli import exits, main
 from codec_agents.cli.latency import CHANGES, DECLARED, TEXT, Measurement, _edges, measure, ways
 from codec_agents.events import HandoffReport
+from codec_agents.graph import ModelNode
 from codec_agents.pipeline import Pipeline
 from codec_agents.testing import scripted_server
 from codec_agents.vocabularies import bundled_map
@@ -96,6 +97,19 @@ def test_the_text_path_and_the_slowest_edge_of_a_fan_out(servers: tuple[str, str
         each = [rows[way][f"a.answer -> {name}.draft"].first_id or 0 for name in ("b", "c")]
         assert rows[way][together].first_id == max(each) > 0
     assert [run.name for run in found.runs] == [way.way for way in found.ways]
+
+
+def test_the_text_path_has_the_maps_that_the_engines_have_told(
+    servers: tuple[str, str], tmp_path: Path
+) -> None:
+    spec = fan_out(servers).spec
+    nodes = {
+        name: node.model_copy(update={"map": None}) if isinstance(node, ModelNode) else node
+        for name, node in spec.nodes.items()
+    }
+    found = measured(Pipeline.from_spec(spec.model_copy(update={"nodes": nodes})), tmp_path)
+    assert not found.left_out
+    assert TEXT in {way.way for way in found.ways}
 
 
 def reader(target: str, first_out: float, ahead: int, cached: int) -> HandoffReport:

@@ -255,3 +255,17 @@ def test_a_login_ends_before_the_path_and_the_query(rest):
     address = read_address(f"http://user:pa%40ss@host:81{rest}")
     assert (address.host, address.port, address.login) == ("host", 81, ("user", "pa@ss"))
     assert address.of("/x").startswith("http://host:81/")
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_an_answer_of_reasoning_without_marks_is_no_empty_answer(byte_level, ask, reason):
+    """What was cut while its model reasoned has its finish reason to say so."""
+    parser = TextEvents("e", ask(byte_level), StreamStats())
+    parser._marks = [None, None]  # a map without marks for reasoning
+    said = [{"delta": {"reasoning": "hm"}}, {"delta": {}, "finish_reason": reason}]
+    pieces = [f"data: {json.dumps({'choices': [each]})}\n\n".encode() for each in said]
+    if reason == "length":
+        assert ids_in(parser, [*pieces, b"data: [DONE]\n\n"]) == []
+        return
+    with pytest.raises(EngineStreamError, match=r"the whole answer for reasoning.*`api: completions`"):
+        ids_in(parser, [*pieces, b"data: [DONE]\n\n"])
