@@ -227,9 +227,10 @@ class EnginePool:
         self._named(name).draining = False
 
     async def aclose(self) -> None:
-        """Close the connections of all replicas."""
-        for replica in self._replicas:
-            await replica.engine.aclose()
+        """Close the connections of all replicas, also where closing one of them fails."""
+        async with AsyncExitStack() as stack:
+            for replica in self._replicas:
+                stack.push_async_callback(replica.engine.aclose)
 
     # --- placement ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from types import TracebackType
 
 import anyio
@@ -37,7 +38,8 @@ class EngineLease:
             await self.close()
 
     async def close(self) -> None:
-        """Close the engines now."""
+        """Close the engines now, also where closing one of them fails."""
         with anyio.move_on_after(CLOSING_SECONDS, shield=True):
-            for engine in self._engines.values():
-                await engine.aclose()
+            async with AsyncExitStack() as stack:
+                for engine in self._engines.values():
+                    stack.push_async_callback(engine.aclose)
