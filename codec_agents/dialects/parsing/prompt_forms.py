@@ -280,15 +280,16 @@ class ResultForms:
         before, behind = (forms.pattern(part, **_FIELDS) for part in (before, behind))
         self._before = re.compile(before, re.DOTALL)
         self._behind = re.compile(behind, re.DOTALL)
-        # Looked ahead for: both say where the text before them ends. Together they have each group twice.
-        next_one = _unnamed(behind + re.escape(self._join) + before)
-        self._next = re.compile(f"(?={next_one})", re.DOTALL)
-        self._last = re.compile(f"(?={_unnamed(behind)}{re.escape(self._close)})", re.DOTALL)
         tail = forms.parsed(form.each.partition("{content}")[2] + form.close)
         bounds = forms.boundaries + forms.characters([first_marker(tail)])
         if form.in_turn:  # other templates go on without a mark: with text, a call or reasoning
             bounds += forms.parts
         self._bounds = re.compile(f"[{bounds}]")
+        # Looked ahead for: both say where the text before them ends. Together they have each group twice. The
+        # text is matched and not searched, as far as a result goes: the rest of a prompt may hold neither.
+        content, next_one = f"[^{bounds}]*?", _unnamed(behind + re.escape(self._join) + before)
+        self._next = re.compile(f"{content}(?={next_one})", re.DOTALL)
+        self._last = re.compile(f"{content}(?={_unnamed(behind)}{re.escape(self._close)})", re.DOTALL)
         self.marked = self._is_marked(forms)
 
     def _is_marked(self, forms: PromptForms) -> bool:
@@ -369,9 +370,8 @@ class ResultForms:
         behind_value = self._behind_value(text, place, limit)
         if not last:
             for begin in (behind_value, place):  # what begins like a value may not be one
-                found = self._next.search(text, begin)
-                if found is not None and found.start() <= limit:
-                    return found.start()
+                if found := self._next.match(text, begin):
+                    return found.end()
         ends = list(self._ends(text, place, limit))
         if not ends:
             return limit
@@ -381,12 +381,10 @@ class ResultForms:
         return next((end for end in ends if end >= behind_value), ends[-1])
 
     def _ends(self, text: str, place: int, limit: int) -> Iterator[int]:
-        """Yield where a block may end behind a place."""
-        # One by one: what is behind the limit is as long as the rest of the prompt.
-        for found in self._last.finditer(text, place):
-            if found.start() > limit:
-                return
-            yield found.start()
+        """Yield where a block may end, from a place up to a limit."""
+        while place <= limit and (found := self._last.match(text, place)):
+            yield found.end()
+            place = found.end() + 1
 
     def _closes(self, text: str, place: int, limit: int) -> bool:
         """Return whether between a place and the bound of results is nothing but the end of the block."""

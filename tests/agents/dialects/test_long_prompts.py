@@ -43,6 +43,21 @@ def test_many_results_in_one_turn_are_read_in_linear_time() -> None:
     assert [message.content for message in read.messages if message.role == "tool"] == [result] * count
 
 
+def test_results_without_an_end_are_read_in_linear_time() -> None:
+    harmony = bound("harmony")
+    special = harmony.vocabulary.special_tokens
+    start, channel, message = (special[f"<|{name}|>"] for name in ("start", "channel", "message"))
+    head = [
+        start,
+        *ids_of(harmony, "functions.weather to=assistant"),
+        channel,
+        *ids_of(harmony, "commentary"),
+    ]
+    with within(seconds=0.6):
+        read = harmony.read([*head, message] * (MANY // 2))
+    assert len(read.turns) == MANY // 2
+
+
 def test_a_turn_of_many_marks_of_calls_is_read_in_linear_time() -> None:
     hermes = bound("hermes", bare=True)
     ids = ids_of(hermes, '<tool_call>{"name" ' * MANY)
