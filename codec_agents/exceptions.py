@@ -48,6 +48,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
+from codec_core.exceptions import made_again
+
 if TYPE_CHECKING:
     from codec_agents.faults import Fault
 
@@ -63,6 +65,10 @@ TimeoutPhase: TypeAlias = Literal["connect", "first_id", "idle", "whole"]
 
 class CodecAgentsError(Exception):
     """The root of all errors of `codec_agents`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As in `CodecError`: Python would call the constructor with the message alone.
+        return made_again, (type(self), self.args), self.__dict__
 
 
 # Before a run

@@ -121,6 +121,7 @@ class PromptTemplate:
 
         Raises:
             ForgedTokenError: content that holds a control id.
+            PromptError: content that the vocabulary cannot spell inside a JSON string.
         """
         for piece in self._pieces:
             if isinstance(piece, PromptIds):

@@ -39,7 +39,12 @@ Names and bases that the existing client has are kept, so `except` clauses writt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
 import msgspec
+
+ErrorT = TypeVar("ErrorT", bound=Exception)
 
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """Raised by msgspec's decoders for what is no document, or not of the type asked for. Nesting has an error of
@@ -50,8 +55,18 @@ CONVERSION_ERRORS = (msgspec.ValidationError, UnicodeEncodeError)
 belongs, as `json.loads` reads one."""
 
 
+def made_again(kind: type[ErrorT], args: Sequence[Any]) -> ErrorT:
+    """Make an error that was pickled; its attributes are set after."""
+    return kind.__new__(kind, *args)
+
+
 class CodecError(Exception):
     """The root of all errors of `codec_core`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python would call the constructor with the message alone, which fails where it takes more: a pool of
+        # processes, which reads its workers' errors so, is broken by that.
+        return made_again, (type(self), self.args), self.__dict__
 
 
 # Frames

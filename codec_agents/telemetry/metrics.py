@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CALL_BUCKETS: Final = [0.01 * 2**n for n in range(14)]
 """10 ms to 82 s: the convention's advice for calls of models and tools."""
 NODE_BUCKETS: Final = [0.1 * 2**n for n in range(13)]
+"""100 ms to 7 min: a node asks its model in many turns."""
 GAP_BUCKETS: Final = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0]
 """From the cost of a pass-through up to a fault."""
 

@@ -1,6 +1,8 @@
 """The tree of errors: what each says and carries."""
 
+import copy
 import inspect
+import pickle
 
 import pytest
 
@@ -20,6 +22,12 @@ from codec_agents.exceptions import (
     RunError,
 )
 from codec_agents.graph import Fault
+from codec_core.exceptions import (
+    CodecVersionRequiredBody,
+    CodecVersionRequiredError,
+    FrameTooLargeError,
+    TruncatedStreamError,
+)
 
 
 def _classes():
@@ -118,3 +126,30 @@ def test_limits_and_timeouts_say_what_was_allowed():
     assert "10 turns" in str(LimitExceededError("planner", "turns", 10))
     assert "32768 ids" in str(LimitExceededError("planner", "max_ids", 32768))
     assert "0.5 seconds" in str(LimitExceededError("planner", "wall", 0.5))
+
+
+@pytest.mark.parametrize("carried", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy])
+@pytest.mark.parametrize(
+    "error",
+    [
+        PipelineError([Fault("nodes.a", "x", "do y")], "desk"),
+        EngineStatusError("A", 503, "busy", asked="POST http://a", retry_after=2),
+        EngineTimeoutError("A", "idle", 3, delivered=4),
+        LimitExceededError("planner", "turns", 10, delivered=2),
+        MapMismatchError("A", "sha256:1", "sha256:2"),
+        TruncatedStreamError("the body ended", 7),
+        FrameTooLargeError("too large", 7, 8, "ids"),
+        CodecVersionRequiredError(CodecVersionRequiredBody("old", "0.4", ("zstd",), "0.3")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_pool_of_processes_carries_errors(error, carried):
+    again = carried(error)
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+def test_a_pool_of_processes_carries_the_cause_of_a_failed_node():
+    error = NodeFailedError("planner", EngineStatusError("A", 500, "boom"), delivered=10)
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+    assert (again.engine, again.delivered, again.cause.status) == ("A", 10, 500)

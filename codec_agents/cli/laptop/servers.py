@@ -29,6 +29,7 @@ READY_WITHIN = 120.0
 ENDED_WITHIN = 10.0
 """Seconds that a server has to end by itself."""
 POLL = 0.1
+"""Seconds between two questions: little beside the seconds for which a server reads its weights."""
 
 EXTRA = ("torch", "transformers", "accelerate", "gguf", "uvicorn")
 INSTALL = 'pip install "codec-agents[transformers]"'

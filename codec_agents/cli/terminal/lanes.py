@@ -124,13 +124,14 @@ class LanePrinter:
     def _ids(self, event: events.IdsReceived) -> None:
         key = (event.node, event.port)
         self._close_others(key)
-        if key in self._sinks or event.port == "tool_calls":
+        if key in self._sinks or event.port == "tool_calls":  # a call is shown as it was read, when it starts
             return
         if key not in self._detokenizers:
             self._detokenizers[key] = Detokenizer(self._vocabularies[declared_path(event.node)])
         self._write(key, self._detokenizers[key].feed(event.ids))
 
     def _turn_ended(self, event: events.GenerationFinished) -> None:
+        # Its tools may have started within the turn, and go on.
         self._close_others((event.node, "tools"))
         if event.finish_reason == "length":
             self._line((event.node, "notes"), f"turn {event.turn} was cut at its limit of ids")
@@ -168,7 +169,7 @@ class LanePrinter:
     # --- lanes ---
 
     def _line(self, key: LaneKey, text: str) -> None:
-        room = self._width - 2
+        room = self._width - 2  # the gutter and a space
         text = " ".join(terminal.escape(text).split())
         shown = Text(text)
         shown.truncate(room, overflow="ellipsis" if self._glyphs.more == "…" else "crop")

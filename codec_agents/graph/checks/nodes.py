@@ -15,6 +15,9 @@ from codec_agents.graph.sources import CONSTRAINING_KINDS, HUB_PATTERN, TELLING_
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, StartsWith
 from codec_agents.references.callables import is_reference
 
+LEFT_OUT = " \t\n\r\v\f"
+"""The white space before an answer that routers and conditions of loops leave out: that of `bytes.lstrip`."""
+
 
 def _inputs(checked: Checked) -> Iterator[Fault]:
     for name, node in checked.spec.nodes.items():
@@ -92,6 +95,11 @@ def _routers(checked: Checked) -> Iterator[Fault]:
             yield error(
                 ("nodes", name, "labels"), "an empty label", "give it a text that the model can answer"
             )
+            continue
+        for label in node.labels:
+            if label[0] in LEFT_OUT:
+                found = f"the label {label!r} is never found: answers are read from behind their white space"
+                yield error(("nodes", name, "labels", label), found, f"write {label.lstrip(LEFT_OUT)!r}")
 
 
 def _is_constrained(checked: Checked, node: RouterNode) -> bool:
@@ -203,6 +211,12 @@ def _loop_ends(name: str, node: LoopNode) -> Iterator[Fault]:
         remedy = suggest(node.until.sink, node.ports, "sinks")
         found = f"the pipeline inside has no sink {node.until.sink!r}"
         yield error(("nodes", name, "until", "sink"), found, remedy)
+    if isinstance(node.until, StartsWith) and node.until.starts_with[0] in LEFT_OUT:
+        beginning = node.until.starts_with
+        found = f"{beginning!r} is never found: answers are read from behind their white space"
+        text = beginning.lstrip(LEFT_OUT)
+        remedy = f"write {text!r}" if text else "give it a text that the model can answer"
+        yield error(("nodes", name, "until", "starts_with"), found, remedy)
     if not node.feedback and node.turns > 1:
         remedy = "add `feedback:` from a sink to an input"
         yield warning(("nodes", name), "nothing goes back, so each round is the same", remedy)

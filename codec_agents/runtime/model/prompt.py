@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from codec_agents.engines.prompt_body import EncodedPrompt
-from codec_agents.exceptions import ForgedTokenError
+from codec_agents.exceptions import PromptError
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class IncrementalPrompt:
         self._ends = ends
         self._prompt = EncodedPrompt(node.vocabulary)
         self._settling = node.template.settle(self._content)
-        self._refused: ForgedTokenError | None = None
+        self._refused: PromptError | None = None
         self._came = 0
 
     def ids_came(self) -> None:
@@ -59,7 +59,7 @@ class IncrementalPrompt:
         """Return the prompt, now that all edges have ended.
 
         Raises:
-            ForgedTokenError: content that holds a control id.
+            PromptError: content with a control id, or that the vocabulary cannot spell in a JSON string.
         """
         self._settle()
         if self._refused is not None:
@@ -74,7 +74,7 @@ class IncrementalPrompt:
                     return
                 self._prompt += ids
         # This is the task of a source, which is not at fault: `finish` raises it in the node's own.
-        except ForgedTokenError as error:
+        except PromptError as error:
             self._refused = error
 
     def _content(self, slot: str) -> Iterator[Sequence[int] | None]:

@@ -43,6 +43,7 @@ async def _done(node: BuiltLoop, outputs: dict[str, list[int]], context: NodeCon
         return await ask(node.until, node, context, bool, outputs)
     if node.starts_with is not None:
         sink, beginning = node.starts_with
+        # Without what is before the text, as in a router: models write spaces and line ends there.
         token_bytes = sink_vocabulary(node.body, sink).token_bytes
         return b"".join(map(token_bytes, outputs[sink])).lstrip().startswith(beginning)
     return False
