@@ -159,7 +159,9 @@ class RunStore:
             return self._refresh(progress)
         except UnfitStoreError:  # damaged pages are only found when they are read
             self._file.close()
-            os.truncate(self.folder / INDEX, 0)
+            if self._file.path is None:  # a temporary one: what has the name of the index is left alone
+                raise
+            os.truncate(self._file.path, 0)
             self._file = self._opened()
             return self._refresh(progress)
 
