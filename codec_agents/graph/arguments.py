@@ -104,11 +104,11 @@ def argument_names(call: CallableLike) -> list[str] | None:
     These are the required ones, or the only one that there is. Build refuses a callable that does not take
     the slots of its node, whatever names them.
     """
-    if isinstance(call, str):
+    if isinstance(call, str):  # a reference, which is imported by the build and not before
         return None
     try:
         parameters = inspect.signature(call).parameters.values()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # some callables of C tell none
         return None
     named = [each for each in parameters if each.kind not in _VARIADIC]
     # What has a default needs no edge, but a node has at least one slot.

@@ -53,10 +53,10 @@ from codec_agents.scale.durable_client import (
 _log = logging.getLogger("codec_agents")
 
 LOOK_EVERY = 2.0
-"""Seconds between two looks for workers that died."""
+"""Seconds between two looks for workers that died, for which their runs wait. A look only tries locks."""
 
 POLL_EVERY = 0.2
-"""Seconds between two looks into the queue."""
+"""Seconds between two looks into the queue, for which a new run waits; each is a query of the database."""
 
 
 class DurableWorker:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 
 PREPARED_WITHIN = 2.0
-"""Seconds for starting embedded servers and connecting to others before the run is timed."""
+"""Seconds for starting embedded servers and connecting to others before the run is timed; for what takes
+longer, the run itself waits."""
 
 TRACE_SUFFIXES = (".html", ".jsonl")
 """A page, or a record that `trace` reads."""

@@ -174,6 +174,7 @@ def table_of(console: Console, at: float, samples: Sequence[EdgeSample]) -> Tabl
     for head in ("sent", "a second", "queue", "blocked", "now"):
         table.add_column(head, justify="right", no_wrap=True)
     # Six lines are not rows: the title, the head and its rules, the count of rows left out, the cursor.
+    # However low the terminal is, some are shown: with a negative number the slice counts from the end.
     room = max(3, console.height - 6)
     for sample in samples[:room]:
         table.add_row(sample.name.replace("->", signs.arrow), *_cells(sample))

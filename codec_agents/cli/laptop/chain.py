@@ -23,7 +23,9 @@ TOPICS = ("lighthouses", "bread", "bicycles", "rain", "libraries", "clocks")
 """Each measured run has its own topic: no engine finds its prompt in a cache that the run before filled."""
 
 DRAFT_IDS = 160
+"""Room for one paragraph, which is what the task asks for."""
 TITLE_IDS = 24
+"""Room for one line, at whose end it stops."""
 STRIDE = 48
 """Ids after which a longer beginning of the prompt is sent ahead; the default suits longer drafts."""
 

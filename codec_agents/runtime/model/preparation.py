@@ -103,7 +103,7 @@ async def prepare_engines(built: BuiltPipeline, *, within: float) -> None:
     """
 
     async def guarded(node: PromptedNode) -> None:
-        with suppress(Exception):
+        with suppress(Exception):  # the run asks this engine as well, and reports what it cannot do
             await prepare(node)
 
     with anyio.move_on_after(within):
