@@ -224,7 +224,7 @@ def passes_of(vocabulary: Vocabulary, normalize: Callable[[str], str], *, contro
 
 @cache
 def _words() -> Callable[[str], object]:
-    r"""Return what tells whether a character is a word's, as `\w` is defined for Unicode.
+    r"""Return the test that a character belongs to a word, as `\w` is defined for Unicode.
 
     These are letters, marks, decimal digits, letter numbers, connectors, the other alphabetic symbols and the
     two joiners. The classes end at U+FFFF; `shadow` brings the characters beyond it there.
@@ -238,7 +238,7 @@ _ASTRAL_SYMBOLS = re.compile("[\U0001f130-\U0001f149\U0001f150-\U0001f169\U0001f
 
 
 def is_word(character: str) -> bool:
-    """Return whether a character is a word's: a letter, mark, digit, connector, or one treated as such."""
+    """Return whether a character belongs to a word: a letter, mark, digit, connector, or taken for one."""
     if character.isascii():
         return character.isalnum() or character == "_"
     return bool(_words()(shadow(character)) or _ASTRAL_SYMBOLS(character))

@@ -88,7 +88,7 @@ def check_values(data: bytes, path: str | Path) -> None:
 
 
 def check_tokens(count: int, path: str | Path, *, most: int = MAX_TOKENS) -> None:
-    """Refuse a vocabulary that is larger than any.
+    """Refuse a vocabulary that is larger than any known one.
 
     Raises:
         MapBuildError: it has more than `most` tokens.

@@ -65,7 +65,7 @@ class _Stripping:
 
 
 def _stripping(section: _Section) -> _Stripping:
-    """Return it for the few models that have such tokens, which llama.cpp tells by their names."""
+    """Return which added tokens take white space; llama.cpp tells the few models with any by their names."""
     name = section.name.lower()
     if section.pre in ("jina-v2-de", "jina-v2-es", "jina-v2-code"):
         return _Stripping("lstrip", frozenset({"<mask>"}))
@@ -80,7 +80,7 @@ def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
     """Return the bytes of a map that encodes as llama.cpp does with a GGUF file.
 
     Byte-level BPE (`gpt2`), SentencePiece BPE (`llama`), BPE over characters (`gemma4`) and unigrams (`t5`)
-    are read. How the first cuts text is known by the name of its pre-tokenizer.
+    are read. How byte-level BPE cuts text is known by the name of its pre-tokenizer.
 
     Raises:
         MapBuildError: the file is damaged, or its tokenizer is of another kind.

@@ -81,7 +81,7 @@ class _Names:
         self._may_open = len(text) if final else max(0, len(text) - kept.longest + 1)
 
     def first(self, place: int, last: int) -> _Name | None:
-        """Return the first name that begins from a place on to another, the longest of those there."""
+        """Return the first name that begins between two places, both included; the longest of those there."""
         kept, text = self._kept, self._text
         if self._found is not None and self._found.start() < place:
             self._found = kept.search(text, place)
@@ -167,7 +167,7 @@ class ReplacementRules:
         names = None if kept is None else _Names(kept, text, final=final)
         found = find(text, 0)
         while True:
-            # One behind the place stays: it is not looked for again behind each name before it.
+            # A match further on is kept: it is not looked for again behind each name before it.
             if found is not None and found.start() < place:
                 found = find(text, place)
             start = len(text) if found is None else found.start()

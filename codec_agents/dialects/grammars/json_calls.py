@@ -14,7 +14,7 @@ from codec_agents.strict_json import unique_names
 _NAME_KEYS = ("name", "tool_name")
 _ARGUMENT_KEYS = ("arguments", "parameters")
 _ID_KEYS = ("id", "tool_call_id", "call_id")
-_BETWEEN = re.compile(r"[\s;,]*")  # Llama's models part several calls by semicolons
+_BETWEEN = re.compile(r"[\s;,]*")  # Llama's models separate calls by semicolons
 _PREFIX = re.compile(r"\s*(?:functools)?\s*")  # Phi-4-mini's models begin so without control tokens
 _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=unique_names)
 

@@ -131,7 +131,7 @@ class PromptForms:
         return text[place] == self._result_stop and self.next_boundary(text, place + 1) == place + 1
 
     def stops_before_results(self, text: str, place: int) -> bool:
-        """Return whether a turn stopped at a place with the control token of another, which does not begin.
+        """Return whether a turn stopped at a place with the control token of a turn that does not follow.
 
         Results are behind it, or nothing.
         """

@@ -11,7 +11,7 @@ from codec_agents.dialects.parsing.prompt_forms import PromptForms
 
 _JSON = json.JSONDecoder(strict=False)
 _MARKED = {"gemma": "<|tool>", "function-gemma": "<start_function_declaration>"}
-"""The control tokens with which tools begin that bring some of their own."""
+"""The control tokens with which each tool begins, in the forms that have some of their own."""
 
 
 @dataclass(frozen=True, slots=True)
