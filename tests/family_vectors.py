@@ -20,7 +20,6 @@ import yaml
 
 from codec_agents.dialects import BoundDialect, get_dialect
 from tests.agents.dialects import family_tables
-from tests.agents.dialects.families import TOOLS
 from tests.agents.dialects.references import (
     FOLDER,
     Conversation,
@@ -32,8 +31,6 @@ from tests.agents.dialects.references import (
     reason,
     sources,
 )
-
-SCHEMAS = [tool.schema() for tool in TOOLS]
 
 
 def template_texts(source: Source) -> dict[str, str]:
@@ -48,7 +45,7 @@ def template_texts(source: Source) -> dict[str, str]:
         def render(conversation: Conversation) -> str:
             return process.render(
                 messages(source, conversation),
-                SCHEMAS if conversation.with_tools and not source.untold else (),
+                conversation.schemas(source),
                 conversation.chat.thinking,
                 options=options(source, conversation),
             )
@@ -81,10 +78,10 @@ def encoder_texts(source: Source, folder: Path) -> dict[str, str]:
 
     def render(conversation: Conversation) -> str:
         said: list[dict[str, Any]] = messages(source, conversation)
-        if conversation.with_tools and not source.untold:
+        if schemas := conversation.schemas(source):
             if said[0]["role"] != "system":
                 said.insert(0, {"role": "system", "content": ""})
-            said[0]["tools"] = SCHEMAS
+            said[0]["tools"] = schemas
         text: str = module.encode_messages(said, **options(source, conversation))
         return text
 

@@ -133,6 +133,8 @@ class WrittenCalls(_Part):
     that turn values into text; inside lists and objects they are as in JSON."""
     json_objects: bool = False
     """Whether an object is JSON where it is an argument, whatever the notation; inside lists it is not."""
+    writes_null: bool = True
+    """Whether null is written; False: arguments and members of objects that are null are left out."""
     text: str | None = "{content}"
     """The form of the turn's text before the calls; None: there is no text beside calls."""
     text_always: bool = False

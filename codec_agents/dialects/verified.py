@@ -10,13 +10,13 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     "deepseek-r1": ("renderers 0.1.12 (deepseek-r1)",),
     "deepseek-v3": ("renderers 0.1.12 (deepseek-v3)",),
     "deepseek-v3.1": ("the chat template deepseek-ai-DeepSeek-V3.1",),
-    "deepseek-v3.2": ("vLLM 0.33.0 (deepseek_v32_encoding)",),
+    "deepseek-v3.2": ("vLLM 0.32.0 (deepseek_v32_encoding)",),
     "deepseek-v4": (
         "the chat template deepseek-ai-DeepSeek-V4",
         "the chat template deepseek-ai-DeepSeek-V4-Flash-0731",
         "renderers 0.1.12 (deepseek-v4)",
     ),
-    "deepseek-v4.1": ("vLLM 0.33.0 (deepseek_v41_encoding)",),
+    "deepseek-v4.1": ("vLLM 0.32.0 (deepseek_v41_encoding)",),
     "exaone-4": ("the chat template exaone4 of axolotl",),
     "gemma-3": (
         "the chat template google-gemma-2-2b-it",
@@ -67,7 +67,10 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     ),
     "lfm2": ("the chat template LFM2-8B-A1B",),
     "lfm2.5": ("the chat template LFM2.5-8B-A1B",),
-    "llama3": ("renderers 0.1.12 (llama-3)",),
+    "llama3": (
+        "renderers 0.1.12 (llama-3)",
+        "the chat template meta-llama-Llama-3.1-8B-Instruct",
+    ),
     "llama4": ("the chat template llama4 of axolotl",),
     "minimax-m2": ("the chat template MiniMax-M2",),
     "minimax-m2.5": ("renderers 0.1.12 (minimax-m2)",),

@@ -109,7 +109,11 @@ DEEPSEEK_V3_2 = Dialect(
     stops=("<｜end▁of▁sentence｜>",),
     unverified=(SPENT_BUDGET, "the text around tool definitions (its documents show two versions)"),
     thinking=ThinkingForm(
-        open="<think>", close="</think>", closing="</think>", history="<｜Assistant｜></think>"
+        open="<think>",
+        close="</think>",
+        closing="</think>",
+        history="<｜Assistant｜></think>",
+        absent=dict.fromkeys(("on", "forced"), "<｜Assistant｜><think></think>"),
     ),
     tools=ToolsForm(form=_DSML_TOOLS, between="\n\n", each="function"),
     calls=_calls("function_calls"),

@@ -172,6 +172,7 @@ MINIMAX_M3 = Dialect(
             each=f'{_MARK}<invoke name="{{name}}">{{arguments}}{_MARK}</invoke>\n',
             close=f"{_MARK}</tool_call>",
             literals="elements",
+            writes_null=False,
             argument=f"{_MARK}<{{key}}>{{value}}{_MARK}</{{key}}>",
             bare_strings=True,
         ),

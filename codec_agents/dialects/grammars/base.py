@@ -175,7 +175,7 @@ def schema_types(schema: Any, root: Mapping[str, Any]) -> set[str]:
     """Return the JSON types that a schema allows; empty where it does not say.
 
     References, `allOf`, `anyOf` and `oneOf` are followed. Where one branch does not say, those that do
-    decide: a string that one branch allows stays a string.
+    decide: a string that one branch allows stays a string. `nullable`, OpenAPI's word, allows null as well.
     """
     return _SchemaTypes(root).of(schema)
 
@@ -196,7 +196,8 @@ class _SchemaTypes:
         said = [found for found in self._statements(schema) if found]
         # All statements hold at once. `enum` and `const` tell only strings and null apart (`_type_of`): where
         # nothing is in all of them, the first one names the type.
-        return set.intersection(*said) or said[0] if said else set()
+        found = set.intersection(*said) or said[0] if said else set()
+        return found | {"null"} if found and schema.get("nullable") is True else found
 
     def _statements(self, schema: Mapping[str, Any]) -> Iterator[set[str]]:
         if isinstance(schema.get("type"), str):

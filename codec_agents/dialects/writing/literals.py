@@ -81,7 +81,8 @@ def write_elements(value: Any, mark: str, string: Callable[[str], Sequence[Piece
     """Return the pieces of a value whose parts are elements: tags behind a control token.
 
     Args:
-        value: what JSON can hold; None, for which the form has no element, is written as nothing.
+        value: what JSON can hold; None, for which the form has no element, is written as nothing. Members of
+            objects are never None (`WrittenCalls.writes_null`).
         mark: the control token.
         string: the pieces of one of its strings.
     """

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from codec_agents.dialects.pieces import Literal, Piece
 from codec_agents.dialects.writing.apertus_tools import apertus_tool
 from codec_agents.dialects.writing.gemma_tools import function_gemma_tool, gemma_tool
+from codec_agents.dialects.writing.harmony_tools import harmony_tool
+from codec_agents.dialects.writing.kimi_tools import kimi_tool
 from codec_agents.dialects.writing.parameters import parameters_of
 from codec_agents.dialects.writing.python_tools import python_tool
-from codec_agents.dialects.writing.typescript_tools import harmony_tool, kimi_tool
 
 if TYPE_CHECKING:
     from codec_agents.dialects.forms import ToolsForm
@@ -61,21 +62,28 @@ def _flat(tool: ToolSpec) -> dict[str, Any]:
 def _xml(tool: ToolSpec, *, required_last: bool = False) -> str:
     """Return a tool in tags, as the templates of Qwen3-Coder and Nemotron write it."""
     lines = ["<function>", f"<name>{tool.name}</name>"]
-    lines += [f"<description>{tool.description}</description>"] if tool.description else []
+    lines += [f"<description>{tool.description.strip()}</description>"] if tool.description else []
     lines.append("<parameters>")
     for name, schema in parameters_of(tool).items():
         lines += ["<parameter>", f"<name>{name}</name>"]
-        lines += [f"<{word}>{schema[word]}</{word}>" for word in ("type", "description") if word in schema]
-        # Titles are left out: where schemas are made by pydantic, they only repeat the names.
-        lines += _xml_words(schema, ("type", "description", "title"))
+        lines += [f"<{word}>{_trimmed(schema[word])}</{word}>" for word in _FIRST if word in schema]
+        lines += _xml_words(schema, _FIRST)
         lines.append("</parameter>")
     rest = dict(tool.parameters)
     # Nemotron's template writes it last, Qwen3-Coder's where the schema has it.
     required = rest.pop("required", None) if required_last else None
-    lines += _xml_words(rest, ("type", "properties", "title"))
+    lines += _xml_words(rest, ("type", "properties"))
     if required is not None:
         lines.append(f"<required>{_json(required, None)}</required>")
     return "\n".join([*lines, "</parameters>", "</function>"])
+
+
+_FIRST = ("type", "description")
+"""The words of a parameter's schema that its form has first."""
+
+
+def _trimmed(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
 
 
 def _xml_words(schema: Mapping[str, Any], handled: Sequence[str]) -> list[str]:

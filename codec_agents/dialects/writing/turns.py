@@ -30,7 +30,7 @@ class KnownCall:
 
     Fields:
         name: the tool.
-        arguments: the arguments of the call.
+        arguments: those that are written.
         id: as declared, or as the family counts.
         pieces: the pieces of a string in the arguments: a template's, or plain text.
     """
@@ -94,7 +94,7 @@ def _declared(turns: Iterable[ChatTurn], dialect: DialectForms) -> Iterator[Writ
             continue
         ids = counter.take([(call.name, call.id) for call in turn.calls])
         open_calls = [
-            KnownCall(call.name, call.arguments, call_id)
+            KnownCall(call.name, _written(call.arguments, dialect), call_id)
             for call, call_id in zip(turn.calls, ids, strict=True)
         ]
         yield WrittenTurn(
@@ -103,6 +103,19 @@ def _declared(turns: Iterable[ChatTurn], dialect: DialectForms) -> Iterator[Writ
             reasoning=template_pieces(turn.reasoning) if turn.reasoning else None,
             calls=tuple(open_calls),
         )
+
+
+def _written(arguments: Mapping[str, Any], dialect: DialectForms) -> Mapping[str, Any]:
+    """Return the arguments that a call is written with."""
+    form = dialect.calls.written if dialect.calls is not None else None
+    return arguments if form is None or form.writes_null else _without_null(arguments)
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_null(entry) for key, entry in value.items() if entry is not None}
+    # In a list the entries behind it would move up.
+    return [_without_null(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 class CallIds:
@@ -222,7 +235,10 @@ class MessageTurns:
             (call.name, call.id if self._ids.fits(call) or not replaced else None) for call in message.calls
         ]
         self._open = [
-            (call.id, KnownCall(call.name, call.arguments or {}, call_id, plain_string))
+            (
+                call.id,
+                KnownCall(call.name, _written(call.arguments or {}, self._dialect), call_id, plain_string),
+            )
             for call, call_id in zip(message.calls, self._ids.take(given), strict=True)
         ]
 

@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "families.md"
 MODULE = REPOSITORY / "codec_agents" / "dialects" / "verified.py"
-RENDERERS, VLLM = "renderers 0.1.12", "vLLM 0.33.0"
+RENDERERS, VLLM = "renderers 0.1.12", "vLLM 0.32.0"
 
 _HEAD = """\
 # Model families

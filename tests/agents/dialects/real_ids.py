@@ -19,7 +19,7 @@ from codec_agents.dialects import BoundDialect, get_dialect
 from codec_core.building import build_from_sentencepiece, build_from_tokenizer_json
 from codec_core.byte_level import decode_byte_level_token
 from codec_core.maps import TokenizerMap, parse_map
-from tests.agents.dialects.families import TOOLS, VECTORS
+from tests.agents.dialects.families import VECTORS
 from tests.agents.dialects.references import Conversation, Source, conversations, messages, reason, recorded
 from tests.real_files.packages import PACKAGES
 from tests.real_files.sources import FOLDER, files_of
@@ -109,7 +109,7 @@ def _rendered(tokenizer: RealTokenizer, source: Source, conversation: Conversati
 
 def ids_of(source: Source, conversation: Conversation, source_map: TokenizerMap) -> list[int]:
     """Return the prompt that the dialect writes, in the ids of a map."""
-    bound = BoundDialect(get_dialect(source.dialect), source_map, TOOLS if conversation.with_tools else ())
+    bound = BoundDialect(get_dialect(source.dialect), source_map, conversation.tools)
     return bound.template(conversation.chat, [] if source.untold else None).render({})
 
 
@@ -146,7 +146,7 @@ def common_ids(source: Source, conversation: Conversation) -> list[int]:
     said = messages(source, conversation)
     for message in said:
         message.pop("thinking", None)
-    tools = [tool.schema() for tool in TOOLS] if conversation.with_tools else None
+    tools = conversation.schemas(source) or None
     return list(tokenizer.encode_chat_completion(ChatCompletionRequest(messages=said, tools=tools)).tokens)
 
 

@@ -20,11 +20,16 @@ from codec_agents.dialects import BoundDialect, Dialect, ThinkingMode, get_diale
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.messages import chat_messages
 from codec_agents.graph.turns import ChatTurn, DeclaredCall
+from codec_agents.tools.tool import Tool
 from codec_core.detokenizer import Detokenizer
 from tests.agents.dialects.families import TOOLS, VECTORS, small_map
+from tests.agents.dialects.rich import NOTE_TOOLS, ODD_TOOLS, RICH_TOOLS, rich_conversations
 
 FOLDER = VECTORS / "families"
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's, which is ten times as fast, where pyyaml was built with it."""
 SOURCES_FILE = VECTORS / "family_sources.yaml"
+TOOLSETS = {"none": (), "few": TOOLS, "rich": RICH_TOOLS, "notes": NOTE_TOOLS, "odd": ODD_TOOLS}
 
 
 @dataclass(frozen=True)
@@ -94,12 +99,21 @@ class Conversation:
     Fields:
         name: what it shows.
         chat: the declaration; its mode counts.
-        with_tools: whether the model has tools.
+        toolset: the tools that the model has: a key of `TOOLSETS`.
     """
 
     name: str
     chat: Chat
-    with_tools: bool
+    toolset: str = "none"
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """The tools that the model has."""
+        return TOOLSETS[self.toolset]
+
+    def schemas(self, source: Source) -> list[dict[str, Any]]:
+        """Return what a reference is told of them."""
+        return [] if source.untold else [tool.schema() for tool in self.tools]
 
 
 def conversations(source: Source) -> Iterator[Conversation]:
@@ -110,35 +124,37 @@ def conversations(source: Source) -> Iterator[Conversation]:
     thinking = ("on",) if source.thinks_when_asked else (None, "on")
     for mode in modes:
         label = f", thinking {mode}" if mode else ""
-        yield Conversation(f"one turn{label}", Chat(user="Hi there", thinking=mode), False)
+        yield Conversation(f"one turn{label}", Chat(user="Hi there", thinking=mode))
     if dialect.system or dialect.system_in_user is not None:
         answered = (ChatTurn(role="user", content="Hi there"), _said("Hello, 三."))
-        yield Conversation("several turns", Chat(system=system, turns=answered, user="And?"), False)
+        yield Conversation("several turns", Chat(system=system, turns=answered, user="And?"))
     if dialect.calls is None or dialect.calls.written is None or dialect.results is None:
         return
     told = system if dialect.system or dialect.system_in_user is not None else None
     asked = ChatTurn(role="user", content="Which coat?")
     if not source.untold:
-        yield Conversation("tools", Chat(user="Hi there"), True)
+        yield Conversation("tools", Chat(user="Hi there"), "few")
     for mode in modes:
         label = f", thinking {mode}" if mode else ""
         first = _called(dialect, "Let me see.", "Look it up." if thinks and mode in thinking else None)
         results = _results(first)
         yield Conversation(
-            f"results{label}", Chat(system=told, turns=(asked, first, *results), thinking=mode), True
+            f"results{label}", Chat(system=told, turns=(asked, first, *results), thinking=mode), "few"
         )
     quiet = _called(dialect, "", None)
-    yield Conversation("results of a quiet turn", Chat(turns=(asked, quiet, *_results(quiet))), True)
+    yield Conversation("results of a quiet turn", Chat(turns=(asked, quiet, *_results(quiet))), "few")
     asks: ThinkingMode | None = "on" if source.thinks_when_asked else None
     if thinks:
         thought = _called(dialect, "", "Look it up.")
         chat = Chat(turns=(asked, thought, *_results(thought)), thinking=asks)
-        yield Conversation("results of a thought", chat, True)
+        yield Conversation("results of a thought", chat, "few")
     first = _called(dialect, "Let me see.", "Look it up." if thinks else None)
     again = ChatTurn(role="assistant", calls=(_CALLS[0],), reasoning="Once more." if thinks else None)
     turns = (asked, first, *_results(first), again, *_results(again), _said("A warm one."))
     chat = Chat(system=told, turns=turns, user="Thanks. And?", thinking=asks if thinks else None)
-    yield Conversation("another question", chat, True)
+    yield Conversation("another question", chat, "few")
+    for name, toolset, chat in rich_conversations(dialect, told, asks, thinks=thinks, told=not source.untold):
+        yield Conversation(name, chat, toolset)
 
 
 def _said(text: str) -> ChatTurn:
@@ -171,14 +187,14 @@ def _escaped(text: str) -> str:
 
 def bound(source: Source, conversation: Conversation) -> BoundDialect:
     """Return the dialect on a small map that has its markers as control tokens."""
-    return _bound(source.dialect, tuple(source.without), conversation.with_tools)
+    return _bound(source.dialect, tuple(source.without), conversation.toolset)
 
 
 @cache
-def _bound(name: str, without: tuple[str, ...], with_tools: bool) -> BoundDialect:
+def _bound(name: str, without: tuple[str, ...], toolset: str) -> BoundDialect:
     dialect = get_dialect(name)
     tokenizer_map = small_map([each for each in dialect.all_markers() if each not in without])
-    return BoundDialect(dialect, tokenizer_map, TOOLS if with_tools else ())
+    return BoundDialect(dialect, tokenizer_map, TOOLSETS[toolset])
 
 
 def written(source: Source, conversation: Conversation) -> tuple[list[int], str]:
@@ -230,5 +246,5 @@ def reason(said: Mapping[str, str], name: str) -> str | None:
 def recorded(source: Source) -> dict[str, str]:
     """Return the texts of one reference, by conversation."""
     path = FOLDER / f"{source.name}.yaml"
-    texts: dict[str, str] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    texts: dict[str, str] = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
     return texts

@@ -9,7 +9,7 @@ from typing import Any
 from codec_agents.dialects import get_dialect
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
-from tests.agents.dialects.families import TOOLS, small_map
+from tests.agents.dialects.families import small_map
 from tests.agents.dialects.references import Conversation, Source, messages, options
 
 
@@ -101,5 +101,5 @@ def render_with(tokenizer: Any, source: Source, conversation: Conversation) -> l
     if source.renderer == "gpt-oss":
         provide_harmony_ranks()
     renderer = create_renderer(tokenizer, kind(**fields))
-    tools = [tool.schema() for tool in TOOLS] if conversation.with_tools and not source.untold else None
+    tools = conversation.schemas(source) or None
     return list(renderer.render_ids(messages(source, conversation), tools=tools, add_generation_prompt=True))

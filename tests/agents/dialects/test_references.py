@@ -17,6 +17,7 @@ from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
 from tests.agents.dialects import family_tables
 from tests.agents.dialects.families import TOLD_TOOLS
+from tests.agents.dialects.families import each as quick_or_slow
 from tests.agents.dialects.real_ids import DIGESTS, compared, digest, ids_of
 from tests.agents.dialects.references import (
     FOLDER,
@@ -56,12 +57,25 @@ def expected(source: Source, text: str) -> list[Marker | Literal]:
     return [each for each in parse_pieces(text, markers) if isinstance(each, Marker | Literal)]
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def spread() -> list[object]:
+    """Return the sources as parameters; those of dialects that are not among the quick ones are slow."""
+    quick = [name for name in quick_or_slow({source.dialect for source in SOURCES}) if isinstance(name, str)]
+    return [
+        pytest.param(source, id=source.name, marks=() if source.dialect in quick else pytest.mark.slow)
+        for source in SOURCES
+    ]
+
+
+def test_vectors_hold_the_conversations_that_are_compared() -> None:
+    for source in SOURCES:
+        told = [each.name for each in conversations(source) if reason(source.skips, each.name) is None]
+        assert list(recorded(source)) == told, source.name
+
+
+@pytest.mark.parametrize("source", spread())
 def test_prompts_are_those_of_the_reference(source: Source) -> None:
-    texts = recorded(source)
-    told = {each.name: each for each in conversations(source) if reason(source.skips, each.name) is None}
-    assert list(texts) == list(told)
-    for name, text in texts.items():
+    told = {each.name: each for each in conversations(source)}
+    for name, text in recorded(source).items():
         ours, theirs = pieces(source, told[name]), expected(source, text)
         if why := reason(source.differs, name):
             assert ours != theirs, f"{name} agrees now: take out {why!r}"

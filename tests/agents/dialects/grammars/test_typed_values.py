@@ -53,6 +53,8 @@ def test_a_string_stays_a_string(parameters: dict[str, Any]) -> None:
         ({"type": "integer"}, " 3 ", 3),
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "null", None),
         ({"type": ["string", "null"], "enum": ["a", None]}, "null", None),
+        ({"type": "string", "nullable": True}, "null", None),
+        ({"type": "string", "nullable": True}, "none", "none"),
         ({"type": "array", "items": ZIP}, '["1"]', ["1"]),
         ({"allOf": [{"type": "boolean"}]}, "True", True),
         ({}, "3", 3),
