@@ -98,7 +98,7 @@ def validate_safety_policy(value: Any) -> None:
         SafetyPolicyValidationError: a field is missing or wrong; the message names it.
     """
     if isinstance(value, SafetyPolicyDescriptor):
-        value = msgspec.to_builtins(value)
+        value = _builtins(value)
     descriptor_canonical_bytes(descriptor_from_json(value))
 
 
@@ -106,13 +106,21 @@ def descriptor_canonical_bytes(descriptor: SafetyPolicyDescriptor) -> bytes:
     """Return the canonical bytes of a policy: those to hash and to publish.
 
     Raises:
-        SafetyPolicyValidationError: a text holds a lone surrogate, which has no bytes.
+        SafetyPolicyValidationError: a text holds a lone surrogate, which has no bytes, or a field an object
+            that JSON does not have.
     """
-    text = json.dumps(msgspec.to_builtins(descriptor), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(_builtins(descriptor), indent=2, ensure_ascii=False) + "\n"
     try:
         return text.encode()
     except UnicodeEncodeError as error:
         raise SafetyPolicyValidationError(f"the policy's text is not Unicode: {error}") from None
+
+
+def _builtins(descriptor: SafetyPolicyDescriptor) -> Any:
+    try:
+        return msgspec.to_builtins(descriptor)
+    except TypeError as error:  # a struct made in Python is not checked: its fields may have any type
+        raise SafetyPolicyValidationError(f"not a safety policy: {error}") from None
 
 
 def hash_safety_policy(descriptor: SafetyPolicyDescriptor) -> str:

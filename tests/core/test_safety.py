@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+from msgspec.structs import replace
 
 from codec_core.exceptions import SafetyPolicyValidationError
 from codec_core.safety import (
@@ -131,3 +132,5 @@ def test_a_descriptor_can_be_checked_too():
     validate_safety_policy(good)
     with pytest.raises(SafetyPolicyValidationError):
         validate_safety_policy(SafetyPolicyDescriptor("x", "1", (), good.categories, good.classifier))
+    with pytest.raises(SafetyPolicyValidationError, match="type object"):
+        validate_safety_policy(replace(good, published_at=object()))
