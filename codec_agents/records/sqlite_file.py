@@ -130,18 +130,19 @@ class SqliteFile:
             tables = {name for (name,) in self.base.execute("SELECT name FROM sqlite_master")}
             if tables and "facts" not in tables:
                 raise sqlite3.DatabaseError("it is the database of another program")
-            # Not `executescript`, which would commit first.
-            for statement in (FACTS, *self.kind.schema.split(";")):
-                self.base.execute(statement)
+            self.base.execute(FACTS)
             self.base.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?)", new.items())
             facts = {name: self._fact(name, len(value)) for name, value in new.items()}
             if facts["version"] != self.kind.version:
                 said, own = (
-                    each.decode("ascii", "replace")[:20] for each in (facts["version"], new["version"])
+                    each.decode("ascii", "replace")[:20] for each in (facts["version"], self.kind.version)
                 )
                 raise UnfitStoreError(
                     f"the {self.kind.name} {self.path} has the version {said}, and this program reads {own}"
                 )
+            # Not `executescript`, which would commit first.
+            for statement in self.kind.schema.split(";"):
+                self.base.execute(statement)
         if self.kind.one_writer:
             self.base.execute("PRAGMA journal_mode = WAL")
             self.base.execute("PRAGMA synchronous = NORMAL")
