@@ -124,4 +124,10 @@ async def test_a_router_of_an_enforcing_engine_always_has_a_label(kind: str) -> 
         assert set(told) == {"left", "right"} or kind == "llamacpp", "of the other one too"
         assert all(0 < probability <= 1 for probability in told.values())
         assert sum(told.values()) <= 1.001
-        assert told == pytest.approx(results[0].probabilities["way"], rel=0.1), "whichever was drawn"
+        first = results[0].probabilities["way"]
+        both = (
+            told.keys() & first.keys()
+        )  # llama.cpp tells what is among the most probable ids, and the drawn one
+        assert {label: told[label] for label in both} == pytest.approx(
+            {label: first[label] for label in both}, rel=0.1
+        ), "whichever was drawn"
