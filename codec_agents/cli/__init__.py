@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -68,6 +69,8 @@ class LazyGroup(click.Group):
             exits = import_module(REPORTING)
             sys.stderr.write(f"error: {exits.message_of(error)}\n")
             sys.exit(exits.exit_code(error))
+        finally:
+            _drop_unwritten()
         # Outside of its standalone mode click returns what a command returned, or the code of `--help`.
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -83,6 +86,16 @@ class LazyGroup(click.Group):
             ctx.fail(f"there is no command {name!r}; {suggest(name, list(COMMANDS), 'commands')}")
         command: click.Command = import_module(COMMANDS[name]).command
         return command
+
+
+def _drop_unwritten() -> None:
+    """Drop what a full output does not take: Python would write it while it ends, and exit with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:  # as it is where a program has closed the descriptor
+                stream.flush()
+        except OSError:  # the command has said so, where it could
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

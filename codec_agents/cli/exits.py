@@ -95,6 +95,8 @@ Params = ParamSpec("Params")
 
 def exit_code(error: BaseException) -> int:
     """Return the code with which an error ends the command."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
     cause = error.cause if isinstance(error, NodeFailedError) else None
     if isinstance(cause, EngineError):
         return ENGINE_FAILED
@@ -110,6 +112,8 @@ def message_of(error: BaseException) -> str:
             f"the run waits for approval of {names}; run it at a terminal to be asked, or with --pause FILE, "
             "and resume it with `codec-agents resume`"
         )
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
     # Without a file it was raised here, with a message that is whole.
     if not isinstance(error, OSError) or (error.filename is None and error.errno not in FULL):
         return str(error)
@@ -180,8 +184,9 @@ def reporting(command: Callable[Params, None]) -> Callable[Params, None]:
                 terminal.echo("error: ", colour="red", nl=False, err=True)
                 terminal.echo(message_of(error), err=True)
             raise SystemExit(exit_code(error)) from None
-        except KeyboardInterrupt:
-            terminal.echo("interrupted", err=True)
+        except KeyboardInterrupt as error:
+            if not (kwargs.get("as_json") and _print_document(error)):
+                terminal.echo(message_of(error), err=True)
             raise SystemExit(INTERRUPTED) from None
 
     return run

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from codec_agents.records.files import write_whole
 from codec_agents.trace.texts import TextReader
 from codec_agents.trace.timeline import LaneSpan, TracedRun, TurnSpan
 
@@ -37,7 +38,7 @@ def write_page(path: str | Path, runs: Iterable[TracedRun], maps: Iterable[str |
     Raises:
         OSError: the file cannot be written.
     """
-    Path(path).write_text(page(runs, TextReader(maps)), encoding="utf-8")
+    write_whole(path, page(runs, TextReader(maps)).encode())
 
 
 def page(runs: Iterable[TracedRun], texts: TextReader) -> str:

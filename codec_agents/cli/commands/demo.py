@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ from click.core import ParameterSource
 from codec_agents.cli import terminal
 from codec_agents.cli.commands.run import show_run, with_options
 from codec_agents.cli.exits import reporting
+from codec_agents.records.files import write_whole
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
@@ -116,8 +116,14 @@ def _copy(place: Path, target: Path) -> None:
 
     Raises:
         FileExistsError: It exists.
+        OSError: A file cannot be written; `filename` is its path.
     """
-    shutil.copytree(place, target, ignore=shutil.ignore_patterns("__pycache__"))
+    target.mkdir(parents=True)
+    for file in sorted(place.rglob("*")):
+        name = file.relative_to(place)
+        if file.is_file() and "__pycache__" not in name.parts:
+            (target / name.parent).mkdir(exist_ok=True)
+            write_whole(target / name, file.read_bytes())
     terminal.echo(
         f"wrote the demo to {target}; run it with: "
         f"codec-agents run {shlex.quote(str(target / FILE))} -i question=..."

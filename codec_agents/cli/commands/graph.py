@@ -9,6 +9,7 @@ import click
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import as_json, load, pipeline_file
+from codec_agents.records.files import write_whole
 
 SUFFIXES = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".md": "mermaid", ".txt": "mermaid"}
 """The format of a picture by the ending of its file."""
@@ -38,7 +39,7 @@ def command(file: Path, form: str | None, output: Path | None, as_json: bool) ->
     spec = pipeline.spec
     picture = to_svg(spec) if form == "svg" else to_mermaid(spec)
     if output is not None:
-        output.write_text(picture, encoding="utf-8")
+        write_whole(output, picture.encode())
         terminal.echo(f"wrote {output}", err=True)
     elif as_json:
         terminal.print_json({"format": form, "picture": picture})

@@ -214,7 +214,8 @@ class SinkPrinter:
         self._last = text or self._last
 
     def _end_line(self) -> None:
-        if not self._last.endswith("\n"):
+        # A run that failed before its first text prints none.
+        if self._last and not self._last.endswith("\n"):
             self._print("\n")
 
 

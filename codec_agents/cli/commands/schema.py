@@ -8,6 +8,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
+from codec_agents.records.files import write_whole
 
 
 @click.command("schema")
@@ -24,5 +25,5 @@ def command(output: Path | None, _json: bool) -> None:
     if output is None:
         terminal.echo_data(schema_text(), nl=False)
     else:
-        output.write_text(schema_text(), encoding="utf-8")
+        write_whole(output, schema_text().encode())
         terminal.echo(f"wrote {output}", err=True)

@@ -71,6 +71,8 @@ def test_programs_get_a_document() -> None:
 
 def test_an_interruption_has_the_shells_code() -> None:
     assert CliRunner().invoke(failing(KeyboardInterrupt())).exit_code == exits.INTERRUPTED
+    document = json.loads(CliRunner().invoke(failing(KeyboardInterrupt()), ["--json"]).stdout)
+    assert (document["error"]["message"], document["exit_code"]) == ("interrupted", exits.INTERRUPTED)
 
 
 @pytest.mark.parametrize(

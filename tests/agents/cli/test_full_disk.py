@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,6 +102,29 @@ def test_init_names_the_file(folder: Path) -> None:
     assert names(folder / "new") == []
 
 
+WRITERS = {
+    "graph": ("graph", "sound.yaml", "-o", "old.svg"),
+    "schema": ("schema", "-o", "old.svg"),
+    "trace": ("trace", "run.jsonl", "--html", "old.svg"),
+}
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_file_that_cannot_be_replaced_stays_as_it_was(folder: Path, command: str) -> None:
+    assert (
+        CliRunner().invoke(main, ["run", "sound.yaml", "-i", "q=1", "--record", "run.jsonl"]).exit_code == 0
+    )
+    (folder / "old.svg").write_text("before")
+    assert "cannot use old.svg: File too large; free some space" in said(call(*WRITERS[command], size=100))
+    assert (folder / "old.svg").read_text() == "before"
+    assert names(folder) == ["all.tiktoken", "old.svg", "run.jsonl", "sound.yaml"]
+
+
+def test_a_copy_of_the_demo_names_the_file(folder: Path) -> None:
+    copied = call("demo", "--copy", "copy", size=100)
+    assert "cannot use copy/data/climate.csv: File too large" in said(copied)
+
+
 def test_a_trace_does_not_hide_why_the_run_failed(folder: Path) -> None:
     result = call("run", "sound.yaml", "-i", "q=1", "--trace", "t.html", size=100)
     assert "cannot write the record t.record.tmp any further: File too large" in said(result)
@@ -111,8 +135,12 @@ def test_a_trace_does_not_hide_why_the_run_failed(folder: Path) -> None:
 @pytest.mark.parametrize("option", ["--json", pytest.param("--quiet", marks=pytest.mark.slow)])
 def test_a_full_output_is_one_message(folder: Path, option: str) -> None:
     command = [sys.executable, "-m", "codec_agents.cli", "run", "sound.yaml", "-i", "q=1", option]
+    # What is not written is kept, and written again while Python ends.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
-        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        ended = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=buffered
+        )
     assert ended.returncode == exits.DATA_UNUSABLE
     assert ended.stderr.strip() == (
         "error: cannot use the output: No space left on device; free some space, or write to another place"

@@ -17,6 +17,8 @@ nodes: {m: {map: demo/bytes, prompt: "{q}", sampling: {max_tokens: 3}}}
 edges: [q -> m, m -> out]
 """
 
+SCRIPT = 'kind: scripted, script: "one two three four five six"'
+
 TWO = """\
 pipeline: two
 engines:
@@ -82,3 +84,11 @@ def test_a_map_over_a_thousand_items_prints_one_growing_line(folder: Path) -> No
     said = [line for line in lines if line[2:] == "word"]
     assert len(said) == 1000 + 4  # the answer itself, and the lanes of the first items
     assert len(lines) - len(said) < 40
+
+
+def test_quiet_prints_nothing_of_a_run_that_failed_before_its_first_text(folder: Path) -> None:
+    down = CUT.replace(SCRIPT, 'kind: codec, url: "http://127.0.0.1:1"')
+    (folder / "down.yaml").write_text(down)
+    result = CliRunner().invoke(main, ["run", "down.yaml", "-q", "-i", "q=go"])
+    assert result.exit_code == exits.ENGINE_FAILED, result.output
+    assert result.stdout == ""
