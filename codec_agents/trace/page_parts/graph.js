@@ -22,6 +22,16 @@ function drawGraph() {
   home.replaceChildren(root);
   Object.assign(view, { width: placed.width, height: placed.height });
   scaleGraph(fitting());
+  showChosen();
+}
+// What is chosen elsewhere, in a row or by a link, is brought into the graph's window.
+function showChosen() {
+  const home = byId("graph"), found = home.querySelector(".node.chosen, .label-of.chosen");
+  if (!found) return;
+  const box = found.getBoundingClientRect(), room = home.getBoundingClientRect();
+  const moved = (from, to, first, last) => from < first || to > last ? (from + to - first - last) / 2 : 0;
+  home.scrollLeft += moved(box.left, box.right, room.left, room.right);
+  home.scrollTop += moved(box.top, box.bottom, room.top, room.bottom);
 }
 const isBody = (graph, path) => graph.paths.some(other => parentOf(other) === path);
 const tally = (edges, field) => edges.reduce((counts, edge) => counts.set(edge[field], (counts.get(edge[field]) || 0) + 1), new Map());
@@ -85,7 +95,7 @@ function nodeBox(run, path, box, body) {
   return button(svg("g", { class: classes.filter(Boolean).join(" "), "data-node": path, "aria-label": `${path}: ${[...lines, message].filter(Boolean).join(", ")}` },
     svg("title", {}, [path, node.model, node.map, message].filter(Boolean).join("\n")),
     svg("rect", { x: box.x, y: box.y, width: box.width, height: box.height }),
-    svg("text", { x, y: box.y + (lines.length && !body ? 18 : body ? 20 : 32) }, short(name, 20 - times.length) + times + reason),
+    svg("text", { x, y: box.y + (lines.length && !body ? 18 : body ? 20 : 32) }, short(name, 19 - times.length) + times + reason),
     ...(body && !failed ? [] : lines).map((line, i) => svg("text", { x: body ? box.x + box.width - 10 : x, y: box.y + (body ? 20 : 33 + i * 14), class: "sub", "text-anchor": body ? "end" : "start" }, line))),
     () => choose(path));
 }

@@ -33,6 +33,7 @@ function redraw() { draw(); markChosen(); writeLink(); }
 function markChosen() {
   for (const group of document.querySelectorAll("#graph [data-node]")) group.classList.toggle("chosen", isChosen(group.dataset.node));
   for (const group of document.querySelectorAll("#graph [data-edge]")) group.classList.toggle("chosen", group.dataset.edge === state.edge);
+  showChosen();
 }
 
 function zoom(factor) {

@@ -125,6 +125,19 @@ def test_a_link_shows_what_is_in_a_node(wide: Path, tmp_path: Path, node: str, s
     assert shown in body.partition('id="detail-body"')[2].partition("</section>")[0]
 
 
+@pytest.mark.parametrize("link", ["#node=reader", "#handoff=polish.out-%3Ereader"])
+def test_what_a_link_chooses_is_in_the_graphs_window(wide: Path, tmp_path: Path, link: str) -> None:
+    then = (
+        "const boxOf = what => document.querySelector(what).getBoundingClientRect();"
+        "const room = boxOf('#graph'), box = boxOf('#graph .chosen:is(.node, .label-of)');"
+        "document.title = [box.left >= room.left && box.right <= room.right,"
+        " box.top >= room.top && box.bottom <= room.bottom].join(' ');"
+    )
+    page = page_of(tmp_path, wide, then=then)
+    document = rendered(page, tmp_path, link=link, size="375,900")
+    assert re.findall("<title>(.*?)</title>", document)[0] == "true true"
+
+
 def test_a_link_leads_to_a_handoff(wide: Path, tmp_path: Path) -> None:
     link = "#handoff=worker01.answer-%3Echeck01.text"
     body = body_of(rendered(page_of(tmp_path, wide), tmp_path, link=link))
