@@ -26,7 +26,7 @@ FILE = "travel_desk.yaml"
 INSTALL = 'pip install "codec-agents[server]"'
 
 
-@click.command("demo")
+@click.command("demo", short_help="Run the travel desk that ships with the package.")
 @click.argument("question", default=QUESTION)
 @click.option(
     "--copy",

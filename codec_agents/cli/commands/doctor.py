@@ -18,7 +18,7 @@ from codec_agents.plan.plan import BuiltPipeline
 STYLES: dict[Status, str] = {"ok": "green", "failed": "red", "unknown": "yellow"}
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Ask each engine of the pipeline in FILE for a few ids.")
 @pipeline_file
 @as_json
 @reporting

@@ -35,7 +35,7 @@ database_option = click.option(
 STATES = ("queued", "running", "waiting", "done", "failed")
 
 
-@click.group("durable")
+@click.group("durable", short_help="Run pipelines that go on after a crash, in any worker.")
 def command() -> None:
     """Run pipelines that go on after a crash, in any worker, from the exact ids.
 
@@ -49,7 +49,7 @@ def _runs(state: Path, database: str | None) -> DurableRuns:
     return DurableRuns(state, database=database)
 
 
-@command.command("start")
+@command.command("start", short_help="Put a run of the pipeline in FILE into the queue of STATE.")
 @state_folder
 @pipeline_file
 @input_option
@@ -71,7 +71,7 @@ def start(
         terminal.echo(started)
 
 
-@command.command("work")
+@command.command("work", short_help="Take runs from the queue of STATE, and run them.")
 @state_folder
 @pipeline_files
 @click.option(
@@ -127,7 +127,7 @@ def list_runs(state: Path, only: Any, database: str | None, as_json: bool) -> No
         terminal.echo(f"{each.run_id}  {each.state:<8} {each.pipeline}  {waits}".rstrip())
 
 
-@command.command("show")
+@command.command("show", short_help="Show where a run of STATE stands.")
 @state_folder
 @click.argument("run_id")
 @database_option
@@ -149,7 +149,7 @@ def show(state: Path, run_id: str, database: str | None, as_json: bool) -> None:
         terminal.echo(terminal.escape_line(f"{status.error['type']}: {status.error['message']}"))
 
 
-@command.command("answer")
+@command.command("answer", short_help="Decide on the calls for which a run of STATE waits.")
 @state_folder
 @click.argument("run_id")
 @click.option(
@@ -177,7 +177,7 @@ def answer(state: Path, run_id: str, given: tuple[str, ...], database: str | Non
         terminal.print_json({"run_id": run_id, "decisions": decisions})
 
 
-@command.command("serve")
+@command.command("serve", short_help="Start, show and answer runs of STATE over HTTP.")
 @state_folder
 @pipeline_files
 @click.option("--host", default="127.0.0.1", show_default=True)

@@ -11,7 +11,7 @@ from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import as_json, load, pipeline_file
 
 
-@click.command("explain")
+@click.command("explain", short_help="Explain what each edge does to ids, and where text appears.")
 @pipeline_file
 @as_json
 @reporting

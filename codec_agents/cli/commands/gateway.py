@@ -67,7 +67,7 @@ def _as_words(option: click.Option, value: Any, place: str) -> Any:
     return [str(each) for each in values] if option.multiple else str(value)
 
 
-@click.command(SECTION)
+@click.command(SECTION, short_help="Serve exact conversations to clients of chat APIs.")
 @click.argument(
     "file",
     required=False,

@@ -30,7 +30,7 @@ LEGEND = (
 )
 
 
-@click.command("latency")
+@click.command("latency", short_help="Measure where the time between models goes.")
 @pipeline_file
 @input_option
 @click.option(

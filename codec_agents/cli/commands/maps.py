@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 MAP_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group("maps")
+@click.group("maps", short_help="Build, fetch, publish and inspect tokenizer maps.")
 def command() -> None:
     """Work with tokenizer maps: the documents that define the token ids of a model."""
 
 
-@command.command("build")
+@command.command("build", short_help="Make a map from a model's folder or tokenizer file.")
 @click.argument("source")
 @click.option("--id", "map_id", metavar="ORG/FAMILY", help="The id of the map; by default after its source.")
 @click.option(
@@ -61,7 +61,7 @@ def build_command(
     terminal.echo(f"{_hash(document)}  {output or kept}")
 
 
-@command.command("get")
+@command.command("get", short_help="Fetch, verify and cache a published map.")
 @click.argument("origin")
 @click.argument("map_id", required=False)
 @click.option("--hash", "expected", metavar="sha256:HEX", help="The hash that the map must have.")
@@ -99,7 +99,7 @@ def get_command(
         terminal.echo(f"{tokenizer_map.id}: {{url: {place!r}, hash: {tokenizer_map.hash!r}}}")
 
 
-@command.command("publish")
+@command.command("publish", short_help="Write maps and their index into a folder for a web server.")
 @click.argument("files", nargs=-1, required=True, type=MAP_FILE)
 @click.option("--to", "folder", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--origin", required=True, metavar="URL", help="Where the folder will be served.")
@@ -151,7 +151,7 @@ def verify_command(file: Path, expected: str | None, as_json: bool) -> None:
         terminal.echo(f"{tokenizer_map.id}: valid, {found}")
 
 
-@command.command("show")
+@command.command("show", short_help="Describe a map.")
 @click.argument("name", metavar="SOURCE_OR_ID")
 @click.option("--text", help="Show how the map cuts this text.")
 @as_json

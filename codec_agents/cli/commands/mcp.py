@@ -12,7 +12,7 @@ from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import load
 
 
-@click.command("mcp")
+@click.command("mcp", short_help="Serve the pipelines in FILES as tools of an MCP server.")
 @click.argument(
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )

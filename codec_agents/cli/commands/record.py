@@ -39,7 +39,7 @@ def command() -> None:
 # --- show ---
 
 
-@command.command("show")
+@command.command("show", short_help="Show the run in FILE: turns, tools and errors.")
 @click.argument("file", type=RECORD)
 @as_json
 @reporting
@@ -185,7 +185,7 @@ def replay(
     _finish(loaded, lambda: loaded.replay(file, **options), as_json=as_json)
 
 
-@command.command("recover")
+@command.command("recover", short_help="Continue a recorded run where it was interrupted.")
 @click.argument("file", type=RECORD)
 @click.argument("pipeline", type=RECORD)
 @as_json
@@ -249,7 +249,7 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 # --- annotate ---
 
 
-@command.command("annotate")
+@command.command("annotate", short_help="Append rewards and notes to the record FILE.")
 @click.argument("file", type=RECORD)
 @click.option(
     "--reward",
@@ -304,7 +304,7 @@ def _field(text: str) -> tuple[str, Any]:
 # --- export ---
 
 
-@command.command("export")
+@command.command("export", short_help="Write training trajectories.")
 @click.argument("files", nargs=-1, required=True, type=RECORD)
 @click.option("-o", "--output", type=NEW_FILE, help="Where to; standard output if left out.")
 @click.option(

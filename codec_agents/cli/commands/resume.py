@@ -15,7 +15,7 @@ from codec_agents.exceptions import PauseError
 from codec_agents.runtime.pause import Pause
 
 
-@click.command("resume")
+@click.command("resume", short_help="Continue a run that waits for approval.")
 @pipeline_file
 @click.argument("waiting", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(

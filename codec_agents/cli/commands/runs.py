@@ -70,7 +70,7 @@ def with_filters(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-@click.group("runs")
+@click.group("runs", short_help="Ask a folder of records for its runs.")
 def command() -> None:
     """Ask a folder of records, as `run --record` and `batch` write them.
 
@@ -78,7 +78,7 @@ def command() -> None:
     """
 
 
-@command.command("list")
+@command.command("list", short_help="List the runs recorded in FOLDER, the last changed first.")
 @folder_argument
 @with_filters
 @as_json
@@ -88,7 +88,7 @@ def list_runs(folder: Path, wanted: RunFilter, limit: int, as_json: bool) -> Non
     _show(folder, wanted, limit, as_json=as_json)
 
 
-@command.command("search")
+@command.command("search", short_help="List the runs of FOLDER that hold a text.")
 @folder_argument
 @click.argument("words")
 @with_filters
@@ -99,7 +99,7 @@ def search(folder: Path, words: str, wanted: RunFilter, limit: int, as_json: boo
     _show(folder, wanted, limit, as_json=as_json, words=words)
 
 
-@command.command("show")
+@command.command("show", short_help="Show a run of FOLDER, by its id or its path.")
 @folder_argument
 @click.argument("run")
 @click.option(

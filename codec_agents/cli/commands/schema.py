@@ -11,7 +11,7 @@ from codec_agents.cli.exits import reporting
 from codec_agents.records.files import write_whole
 
 
-@click.command("schema")
+@click.command("schema", short_help="Print the JSON Schema of pipeline files, for editors.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
 @click.option("--json", "_json", is_flag=True, help="No effect: the schema is JSON.")
 @reporting

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "vllm", "sglang", "llamacpp", "codec")
 
 
-@click.command("serve")
+@click.command("serve", short_help="Serve a model or a pipeline over HTTP.")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--script",

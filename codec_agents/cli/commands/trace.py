@@ -33,7 +33,7 @@ MAX_ROWS = 60
 """Rows of a waterfall; the page shows more."""
 
 
-@click.command("trace")
+@click.command("trace", short_help="Show recorded runs: waterfall, failures and handoffs.")
 @click.argument("files", nargs=-1, required=True, type=FILES)
 @as_json
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page for the browser.")

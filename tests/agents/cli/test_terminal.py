@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
+import click
 import pytest
 
-from codec_agents.cli import terminal
+from codec_agents.cli import main, terminal
 
 
 def test_models_cannot_control_the_terminal() -> None:
@@ -37,3 +39,18 @@ def test_what_the_encoding_lacks_does_not_end_the_run() -> None:
     terminal.new_console(plain).print("€96")
     plain.flush()
     assert written.getvalue() == b"?96\n"
+
+
+def described(group: click.Group, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each command of a group, and its line in the help on a terminal of 80 columns."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None
+        yield f"{path}{name}", found.get_short_help_str(limit=65)
+        if isinstance(found, click.Group):
+            yield from described(found, f"{path}{name} ")
+
+
+def test_no_line_of_the_help_is_cut() -> None:
+    assert [name for name, line in described(main) if line.endswith("...")] == []
