@@ -13,12 +13,12 @@ from codec_core.unicode.replacement_rules import ReplacementRules, RuleError
 from codec_core.vocabulary import METASPACE
 
 _REASONS = {
-    "Lowercase": "it loses the case of letters",
-    "StripAccents": "it loses accents",
-    "BertNormalizer": "it loses characters",
-    "NFD": "it is not the normal form of any map",
-    "NFKD": "it is not the normal form of any map",
-    "Nmt": "it loses characters",
+    "Lowercase": "it loses the case of letters, so that no text comes back",
+    "StripAccents": "it loses accents, so that no text comes back",
+    "BertNormalizer": "it loses characters, so that no text comes back",
+    "NFD": "maps normalize to NFC or NFKC alone",
+    "NFKD": "maps normalize to NFC or NFKC alone",
+    "Nmt": "it loses characters, so that no text comes back",
     "ByteLevel": "maps write bytes behind the pre-tokenizer, not before it",
 }
 
@@ -86,7 +86,8 @@ class Normalizer:
         """Read the leaving out of white space at the end."""
         if step.strip_left or not step.strip_right:
             raise MapBuildError(
-                "the normalizer 'Strip' has no form in a map: it loses white space before the text"
+                "the normalizer 'Strip' has no form in a map: it loses white space before the text, so that "
+                "no text comes back"
             )
         self._add_rule(step, strips_end=True)
 
@@ -125,8 +126,10 @@ class Normalizer:
             self._writes_marks = self._writes_marks or step.content == METASPACE
             return
         if (step.pattern, step.content) != ({"String": " "}, METASPACE) or self.marked:
+            replaced = next(iter(step.pattern.values()), "")
             raise MapBuildError(
-                f"a normalizer that replaces {step.pattern} by {step.content!r} has no form in a map"
+                f"a normalizer that replaces {replaced!r} by {step.content!r} has no form in a map: it "
+                "loses what it replaces, so that no text comes back"
             )
         self.marked = True
 

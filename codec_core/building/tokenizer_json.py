@@ -20,7 +20,7 @@ from codec_core.building.document import (
     write_document,
 )
 from codec_core.building.normalizers import Normalizer
-from codec_core.building.pre_tokenizers import fields_of, steps_of
+from codec_core.building.pre_tokenizers import PreTokenizer, fields_of, steps_of
 from codec_core.building.steps import (
     AddedToken,
     BpeModel,
@@ -41,6 +41,9 @@ TEMPLATE_NAME = "chat_template.jinja"
 
 MAX_ADDED = 32_768
 """Added tokens; the largest known file has 6,415. All are looked for at once, at every place of a text."""
+
+_BY_TEXT = "a model with this tokenizer can be used through a text API, with the map of another tokenizer"
+"""What to do where no map can be exact."""
 
 Content = TypeVar("Content")
 
@@ -63,9 +66,7 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
     found = TokenizerConfig()
     if config or beside.exists():
         found = _read(Path(config or beside), TokenizerConfig, MAX_SMALL_BYTES)
-    steps = list(steps_of(source.pre_tokenizer))
-    normalizer = Normalizer(source.normalizer, steps)
-    pre_tokenizer = fields_of(steps, marked=normalizer.marked)
+    normalizer, pre_tokenizer = _steps(path, source)
     chat_template = _chat_template(found.chat_template, path.with_name(TEMPLATE_NAME))
     added = _added_tokens(source, found, model.vocab)
     control, text, described = added_fields(added, model.vocab, chat_template)
@@ -93,6 +94,15 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
     reference = reference_of(path) if pre_tokenizer.is_proven else None
     verify(data, reference, (token.content for token in source.added_tokens))
     return data
+
+
+def _steps(path: Path, source: TokenizerFile) -> tuple[Normalizer, PreTokenizer]:
+    steps = list(steps_of(source.pre_tokenizer))
+    try:
+        normalizer = Normalizer(source.normalizer, steps)
+        return normalizer, fields_of(steps, marked=normalizer.marked)
+    except MapBuildError as error:
+        raise MapBuildError(f"{path}: {error}; {_BY_TEXT}") from None
 
 
 def _read(path: Path, kind: type[Content], most: int = MAX_SOURCE_BYTES) -> Content:

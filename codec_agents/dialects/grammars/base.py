@@ -104,9 +104,9 @@ def load_json(text: str, what: str, name: str = "") -> Any:
     try:
         return json.loads(text, strict=False, object_pairs_hook=unique_names)
     except RecursionError:
-        raise PayloadError(f"{what} are nested too deeply", name) from None
+        raise PayloadError(f"the JSON of {what} is nested too deeply", name) from None
     except ValueError as error:
-        raise PayloadError(f"{what} are not valid JSON: {error}", name) from None
+        raise PayloadError(f"{what}: not valid JSON: {error}", name) from None
 
 
 def load_arguments(text: str, name: str) -> dict[str, Any]:

@@ -175,6 +175,36 @@ def test_steps_that_a_map_cannot_say_are_refused(steps, message, tmp_path):
         build_from_tokenizer_json(tmp_path / "tokenizer.json", map_id="test/steps")
 
 
+RUNS = normalizers.Replace(Regex(" {2,}"), " ")
+QUOTES = normalizers.Replace("``", '"')
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (
+            [QUOTES, normalizers.NFKD(), normalizers.StripAccents(), RUNS],
+            "replaces '``' by .*: it loses what it",
+        ),
+        ([normalizers.NFKD(), normalizers.StripAccents()], "'NFKD' .*: maps normalize to NFC or NFKC alone"),
+        ([normalizers.StripAccents(), normalizers.Lowercase(), RUNS], "'StripAccents' .*: it loses accents"),
+        ([normalizers.Lowercase(), normalizers.Strip()], "'Lowercase' .*: it loses the case of letters"),
+        ([normalizers.Strip(), RUNS], "'Strip' .*: it loses white space before the text"),
+        ([normalizers.BertNormalizer()], "'BertNormalizer' .*: it loses characters"),
+    ],
+    ids=["ALBERT and XLNet", "without quotes", "uncased", "DeBERTa, uncased", "DeBERTa", "BERT"],
+)
+def test_normalizers_of_encoder_models_are_refused_with_the_reason_and_a_way(steps, message, tmp_path):
+    reference = Tokenizer(byte_level_model())
+    reference.normalizer = normalizers.Sequence(steps)
+    reference.pre_tokenizer = bytes_as_they_are
+    path = tmp_path / "tokenizer.json"
+    reference.save(str(path))
+    with pytest.raises(MapBuildError, match=f"{message}.*can be used through a text API") as caught:
+        build_from_tokenizer_json(path, map_id="test/steps")
+    assert str(caught.value).startswith(f"{path}: ")
+
+
 def test_a_split_that_removes_all_of_a_marked_text_is_refused(tmp_path):
     """No space is left in it, and so all of it is between the matches."""
     reference = Tokenizer(marked_model())
