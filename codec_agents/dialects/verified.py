@@ -49,7 +49,10 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     ),
     "inkling": ("renderers 0.1.12 (inkling)",),
     "jamba": ("the chat template jamba of axolotl",),
-    "kimi-k2": ("renderers 0.1.12 (kimi-k2)",),
+    "kimi-k2": (
+        "renderers 0.1.12 (kimi-k2)",
+        "the chat template Kimi-K2-Instruct",
+    ),
     "kimi-k2.5": ("renderers 0.1.12 (kimi-k2.5)",),
     "kimi-k3": ("the chat template Kimi-K3",),
     "laguna-m.1": (

@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Template, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import SandboxedEnvironment
 
 
 class Generation(Extension):
@@ -90,8 +90,9 @@ class _Renderer:
             yield part
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
+def _environment() -> SandboxedEnvironment:
+    # Templates may change the lists that they were given, as that of Kimi K2 does: each request has its own.
+    environment = SandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
     )
     environment.filters["tojson"] = _tojson

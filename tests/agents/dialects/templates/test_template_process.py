@@ -52,7 +52,6 @@ def test_json_is_written_as_by_the_reference() -> None:
     "template",
     [
         "{{ messages.__class__.__mro__[1].__subclasses__() }}",
-        "{{ messages.append(1) }}",
         "{{ ''.__class__.__base__ }}",
         "{% include 'x' %}",
     ],
@@ -60,6 +59,13 @@ def test_json_is_written_as_by_the_reference() -> None:
 def test_templates_are_kept_in_a_sandbox(template: str) -> None:
     with pytest.raises(TemplateFailedError, match=r"SecurityError|no loader"):
         rendered(template)
+
+
+def test_templates_may_append_to_lists() -> None:
+    """As that of Kimi K2 does; each request has values of its own."""
+    template = "{% set a = [1] %}{{ a.append(2) or '' }}{{ messages.append(3) or '' }}{{ a | length }}"
+    with TemplateProcess({"chat_template": template + "{{ messages | length }}"}) as process:
+        assert [process.render([{"role": "user", "content": "Hi"}]) for _ in range(2)] == ["22", "22"]
 
 
 LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
