@@ -7,9 +7,9 @@ fixed length, B reads it: both on vLLM (one vocabulary), and between vLLM and ll
 is the official `openai` client in an interpreter of its own. Contestants take turns in every round. In one
 round A has the same prompt and draws nothing at random; B's prompts begin differently, so that none finds
 another's in the cache. `own` is the client's part: from A's last id, or text, until the next request is about
-to be written; `gap` until it is written; `first id` until B's first id, or text. `CPU` is the client's, then
-the engines'. Figures are medians in milliseconds. Servers and client share this machine: compare rows, never
-two runs.
+to be written (in a fan-out without the wait for a beginning that another branch reads); `gap` until it is
+written; `first id` until B's first id, or text. `CPU` is the client's, then the engines'. Figures are medians
+in milliseconds. Servers and client share this machine: compare rows, never two runs.
 
 A part ends after `--rounds` rounds, or when its share of `--minutes` is over, and not before two; the rows
 say how many it had. 0 minutes is no bound.
