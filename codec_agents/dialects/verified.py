@@ -48,6 +48,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "renderers 0.1.12 (hy3)",
     ),
     "inkling": ("renderers 0.1.12 (inkling)",),
+    "internlm": ("the chat template tool_chat_template_internlm2_tool of vllm-examples",),
     "jamba": ("the chat template jamba of axolotl",),
     "kimi-k2": (
         "renderers 0.1.12 (kimi-k2)",

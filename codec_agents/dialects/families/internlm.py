@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    NO_REFERENCE,
     CallForm,
     Openings,
     ResultForm,
@@ -16,12 +15,13 @@ INTERNLM = HERMES.model_copy(
     update={
         "name": "internlm",
         "description": "ChatML; one call: JSON in <|action_start|>",
-        "markers": ("<|im_start|>", "<|im_end|>", "<|action_start|>", "<|action_end|>", "<|plugin|>"),
-        "optional_markers": ("<|interpreter|>", "<s>"),
+        "markers": ("<s>", "<|im_start|>", "<|im_end|>", "<|action_start|>", "<|action_end|>", "<|plugin|>"),
+        "optional_markers": ("<|interpreter|>",),
+        "begin": "<s>",
         "wrappers": ("<|plugin|>",),
         "thinking": None,
         "opening": Openings(default="<|im_start|>assistant\n"),
-        "unverified": (NO_REFERENCE,),
+        "unverified": ("calls (as its documents show them; the available template writes other names)",),
         "tools": ToolsForm(
             form="<|im_start|>system name=<|plugin|>\n{tools}<|im_end|>\n",
             place="after_system",
@@ -33,10 +33,9 @@ INTERNLM = HERMES.model_copy(
             starts=("<|action_start|>",),
             ends=("<|action_end|>",),
             written=WrittenCalls(
-                each=(
-                    '<|action_start|><|plugin|>\n{"name": {name_json}, "parameters": {arguments}}'
-                    "<|action_end|>\n"
-                ),
+                open="<|action_start|><|plugin|>\n",
+                each='{"name": {name_json}, "parameters": {arguments}}',
+                close="<|action_end|>",
                 most=1,
             ),
         ),
