@@ -30,6 +30,7 @@ SITE := .venv-site
 # And those that lock, build and check what is published. Nothing of them is installed where tests run.
 TOOLS := .venv-tools
 LOWEST := .venv-lowest
+LOWEST_EXTRAS := $(EXTRAS),langchain,parquet,schemas
 RELEASE := .venv-release
 
 # Lines and branches of both packages, in percent. A lower bound: a part of the quick suite reaches it. Raise it to
@@ -208,9 +209,12 @@ coverage: .venv/dev  ## The quick suite with coverage; fails below the floor.
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report --fail-under=$(COVERAGE_FLOOR) --skip-covered --sort=cover | tail -40
 
+# By constraints, and not by uv's `lowest-direct`: that takes a higher version where another package wants one.
 test-lower-bounds: $(TOOLS)/ready  ## The quick suite with the lowest versions that pyproject.toml allows.
 	@$(TOOLS)/bin/uv venv --quiet --clear --python ">=3.11,<3.12" $(LOWEST)
-	@$(TOOLS)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[$(EXTRAS)]" --group test
+	@$(TOOLS)/bin/python -m tests.lower_bounds $(subst $(comma), ,$(LOWEST_EXTRAS)) test >$(LOWEST)/lowest.txt
+	@$(TOOLS)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --constraint $(LOWEST)/lowest.txt \
+	  -e ".[$(LOWEST_EXTRAS)]" --group test
 	@$(LOWEST)/bin/python -m pytest -p no:cacheprovider -n auto --dist worksteal
 
 release: $(TOOLS)/ready  ## Build wheel and sdist into dist/, check them, and run the demo from the wheel alone.
