@@ -134,7 +134,8 @@ class JobMaker:
         model = self._model(asked.model, request)
         options = self._within(asked.sampling, asked.max_tokens, LIMITS[asked.api])
         require_map(request, model.vocabulary)
-        await self._texts.check_length(asked.characters, model, options, conversation_field(asked))
+        characters = await self._workers.run(lambda: asked.characters, len(request.body))
+        await self._texts.check_length(characters, model, options, conversation_field(asked))
         if len(request.body) > self._most_uncut:  # a shorter one holds no text that long
             told = partial(encoded_texts, asked, conversation_field(asked))
             # A dialect encodes each of them whole: look first if it can be cut.

@@ -21,7 +21,7 @@ from codec_agents.dialects.messages import Message
 from codec_agents.server.gateway.equivalence import without_edges
 from codec_agents.server.gateway.history import NOWHERE, Asked, History, key_after, with_call_ids_of
 from codec_agents.server.gateway.lineage import Found
-from codec_agents.server.gateway.tree import Node, Span, as_array
+from codec_agents.server.gateway.tree import Node, Span, as_array, size_of
 
 Kind: TypeAlias = Literal["extended", "forked", "rendered", "new"]
 KeptReasoning: TypeAlias = Literal["all", "tool_cycle", "template"]
@@ -104,6 +104,7 @@ class Continuation:
         begin: where the first turn since the last user message is, or will be, sampled.
         verdict: how it came about.
         begun: how many of the prompt's last ids are the beginning of the answer's turn.
+        size_of_messages: about what the messages behind the parent's turn take in memory, once it is counted.
     """
 
     history: History
@@ -115,6 +116,7 @@ class Continuation:
     begin: int
     verdict: Verdict
     begun: int = 0
+    size_of_messages: int | None = None
 
     @property
     def size(self) -> int:
@@ -129,6 +131,15 @@ class Continuation:
         if first < len(self.history.messages):
             return self.history.keys[first]
         return self.history.origin if self.parent is None else self.parent.key
+
+    @property
+    def _messages(self) -> tuple[Message, ...]:
+        """The messages behind the parent's turn."""
+        return self.history.messages[self.place + 1 :]
+
+    def counted(self) -> Continuation:
+        """Return the same with the size of its messages, so that the end of the turn need not count many."""
+        return replace(self, size_of_messages=size_of(self._messages))
 
     def beginning(self, ids: Sequence[int]) -> Continuation:
         """Return the same with the beginning of the answer's turn behind the prompt."""
@@ -160,7 +171,8 @@ class Continuation:
             kept=self.kept,
             inserted=self.prompt[self.kept :],
             sampled=as_array(sampled),
-            messages=history.messages[self.place + 1 :],
+            messages=self._messages,
+            size_of_messages=self.size_of_messages,
             turn=turn,
             nonce=nonce,
             begin=self.begin,
@@ -182,7 +194,7 @@ def continue_history(
     Raises:
         PromptError: the family has no form for a message.
     """
-    return _Writer(asked, history, dialect, rules).continuation(found)
+    return _Writer(asked, history, dialect, rules).continuation(found).counted()
 
 
 class _Writer:

@@ -30,7 +30,7 @@ from codec_agents.server.backends.bridge import BridgeBackend
 from codec_agents.server.backends.chosen_dialect import require_families, with_dialect
 from codec_agents.server.exchanges import render_metrics
 from codec_agents.server.gateway.continuation import ReasoningRules
-from codec_agents.server.gateway.conversations import Conversations, Exchange
+from codec_agents.server.gateway.conversations import HASHED_AT_ONCE, Conversations, Exchange
 from codec_agents.server.gateway.equivalence import joined
 from codec_agents.server.gateway.filters import filtered
 from codec_agents.server.gateway.metrics import render_counts
@@ -168,21 +168,23 @@ class Gateway(CodecServer):
         require_choices(asked, require_dialect(model.vocabulary), self._forms)
         asked = filtered(asked, self._filters)
         tenant = self._tenant(request)
-        sent = Sent.of(tenant, request.path, request.body, asked.hints)
+        body = request.body
+        noting = partial(Sent.of, tenant, request.path, body, asked.hints)
+        sent = await self.workers.run(noting, len(body) // HASHED_AT_ONCE)
         earlier = await self._repeats.earlier(sent)
         if earlier is not None:
             exchange = earlier.again()
         else:
             dialect = require_dialect(model.vocabulary)
-            size = len(request.body)
+            size = len(body)
             with self._repeats.beginning(sent):
                 exchange = await self.conversations.begin(asked, model.name, dialect, tenant, size=size)
                 self._repeats.begun(sent, exchange)
         try:
             options = self._routed(options, exchange, request, tenant)
-            job = await self._jobs.job(
-                model, exchange.continuation.prompt.tolist(), options, request, chat=asked
-            )
+            prompt = exchange.continuation.prompt
+            ids = await self.workers.run(prompt.tolist, len(prompt))
+            job = await self._jobs.job(model, ids, options, request, chat=asked)
             await self._prepare_record(exchange)
             job.recorder, job.begun = exchange, exchange.continuation.begun
             exchange.capture = self._captured(job)

@@ -10,8 +10,8 @@ Rules that hold in this file:
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import InitVar, dataclass, field, replace
 from typing import TypeAlias
 
 from codec_agents.dialects.messages import Message
@@ -58,7 +58,9 @@ class Node:
             brings its own.
         spans: the lanes of the sampled ids.
         created: seconds since the epoch.
+        size: about how many bytes the node takes in memory.
         whole_size: about how many bytes the conversation takes in memory, from its beginning to this turn.
+        size_of_messages: the part of `size` that the messages are, where it is known; counted otherwise.
     """
 
     parent: Node | None
@@ -80,10 +82,17 @@ class Node:
     spans: tuple[Span, ...] = ()
     created: float = 0.0
     number: int = 0
+    size: int = field(init=False)
     whole_size: int = field(init=False)
+    size_of_messages: InitVar[int | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, size_of_messages: int | None) -> None:
         """Count the conversation, once: its turns do not change."""
+        if size_of_messages is None:
+            size_of_messages = size_of(self.messages)
+        texts = size_of_messages + size_of([self.turn])
+        ids = self.inserted.itemsize * (len(self.inserted) + len(self.sampled))
+        self.size = OVERHEAD + ids + texts + _bytes_of(self.system, *self.call_ids)
         self.whole_size = self.size + (0 if self.parent is None else self.parent.whole_size)
 
     @property
@@ -95,13 +104,6 @@ class Node:
     def length(self) -> int:
         """The number of ids of the prompt and the turn."""
         return self.prompt_length + len(self.sampled)
-
-    @property
-    def size(self) -> int:
-        """About how many bytes the node takes in memory."""
-        texts = sum(_size_of(message) for message in (*self.messages, self.turn))
-        ids = self.inserted.itemsize * (len(self.inserted) + len(self.sampled))
-        return OVERHEAD + ids + texts + _bytes_of(self.system, *self.call_ids)
 
     def path(self) -> Iterator[Node]:
         """Yield the node and its ancestors, the beginning of the conversation last."""
@@ -150,6 +152,11 @@ class Node:
 def as_array(ids: Sequence[int]) -> array[int]:
     """Return ids in the form in which nodes keep them."""
     return array(IDS, ids)
+
+
+def size_of(messages: Iterable[Message]) -> int:
+    """Return about how many bytes messages take in memory."""
+    return sum(map(_size_of, messages))
 
 
 def _size_of(message: Message) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +22,9 @@ from codec_agents import telemetry
 from codec_agents.dialects import BoundDialect, Message, get_dialect
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.server import Affinity, EmbeddedServer, ScriptedBackend, ServerSettings, create_app
+from codec_agents.server.apis import request as requests
+from codec_agents.server.gateway import tree
+from codec_agents.server.gateway.repeats import Sent
 from codec_agents.server.gateway.server import Gateway
 from codec_agents.server.gateway.store import MemoryStore
 from codec_agents.server.recording import RecordedExchange, RecordingExchanges
@@ -574,3 +579,25 @@ async def test_the_dialect_of_a_gateway_is_no_other_servers() -> None:
     ]
     assert prompts == [*written, written[1]]
     assert written[0] != written[1]
+
+
+async def test_what_grows_with_a_request_runs_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, seen = threading.get_ident(), Counter[tuple[str, bool]]()
+
+    def watch(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def watched(*given: Any) -> Any:
+            seen[name, threading.get_ident() == loop] += 1
+            return original(*given)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(Sent, "of")  # hashes the body
+    watch(tree, "_size_of")
+    watch(requests, "characters_of")
+    async with serving() as each:
+        said = [{"role": role, "content": "x" * 250} for _ in range(300) for role in ("user", "assistant")]
+        assert (await each.ask(messages=[*said, USER])).status_code == 200
+    turn = ("_size_of", True)
+    assert seen == {("of", False): 1, ("characters_of", False): 601, ("_size_of", False): 601, turn: 1}
