@@ -23,6 +23,7 @@ from codec_agents.display.escape import escape_line
 from codec_agents.exceptions import ToolDefinitionError, ToolServerError
 from codec_agents.references.programs import PYTHON
 from codec_agents.references.secret_texts import hide
+from codec_agents.tools.library_log import discreet
 from codec_agents.tools.schema_check import schema_fault
 from codec_agents.tools.server_errors import shown_errors
 from codec_agents.tools.sibling_leaf import folding
@@ -110,7 +111,7 @@ async def connected(
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
     name: str | None = None,
-    secrets: Iterable[str] = (),
+    secrets: Sequence[str] = (),
 ) -> AsyncIterator[Client]:
     """Open a connection to an MCP server; a single error is raised by itself, not in a group.
 
@@ -120,13 +121,14 @@ async def connected(
         env: as for `mcp_tools`.
         cwd: as for `mcp_tools`.
         name: the name before each line of a program's standard error; that of the program where None.
-        secrets: values that are not shown there.
+        secrets: values that are not shown there, nor in the library's log.
 
     Raises:
         ToolDefinitionError: the extra is not installed.
     """
     try:
         async with AsyncExitStack() as stack:
+            stack.enter_context(discreet(secrets))
             if headers:  # the library makes its own client otherwise, which has none
                 server = await stack.enter_async_context(_with_headers(server, headers))
             errors = None

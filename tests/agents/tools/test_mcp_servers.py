@@ -270,6 +270,21 @@ async def test_secret_reaches_the_server_and_nothing_else(
     assert "offers search, pid, leave" in shown
 
 
+@pytest.mark.asyncio
+async def test_lines_that_are_no_message_are_logged_once_without_their_text(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OUR_KEY", "s3cret")
+    printing = "import os\nfor _ in range(9): print(os.environ['KEY'], chr(27), flush=True)\n"
+    (folder / "fares.py").write_text(printing + SERVER, encoding="utf-8")
+    spec = McpSpec(command=["python", "fares.py"], env={"KEY": "${OUR_KEY}"})
+    await ToolServer("fares", spec, spec.command, folder).ask()
+    [record] = caplog.records
+    assert record.getMessage() == "Failed to parse JSONRPC message from server (ValidationError)"
+    assert "s3cret" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_missing_variable_is_a_fault_of_the_build(folder: Path) -> None:
     with pytest.raises(PipelineError, match="OUR_KEY"):
         declare(folder, '{fares: {command: [python, fares.py], env: {KEY: "${OUR_KEY}"}}}').build()
