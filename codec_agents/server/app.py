@@ -80,6 +80,9 @@ FIRST_NEEDED = (
 TEXT = "text/plain; charset=utf-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
+ID_BYTES = 4
+"""Bytes of the budget of bodies that an id of a prompt takes at least."""
+
 OPEN_PATHS = frozenset({"/health", "/ready", "/codec/schema"})
 """Answered without a key, as are the discovery documents: none reveals anything about clients."""
 
@@ -251,6 +254,7 @@ class CodecServer:
             del request  # the body would stay in memory until the answer is over
             self.generating += 1
             try:
+                share.hold(ID_BYTES * len(job.prompt_ids))
                 exchange.prompted(job.prompt_ids)
                 self._require_room(running=1)  # others have begun while the body arrived
                 await deliver(self.backend, job, form, exchange, self.settings, receive, send, self._running)

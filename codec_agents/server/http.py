@@ -140,6 +140,14 @@ class BodyShare:
         self._budget.left -= size
         self.taken += size
 
+    def hold(self, size: int) -> None:
+        """Take what is missing to a size: a body may name what its prompt is made of, and be short.
+
+        Raises:
+            HttpError: 503, the budget is used up.
+        """
+        self.take(max(0, size - self.taken))
+
 
 def read_head(scope: Scope) -> Request:
     """Return a request without its body.

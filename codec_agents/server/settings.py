@@ -18,7 +18,8 @@ class ServerSettings:
     """Bytes of a request's body: a million ids as JSON take about 7 MB."""
     max_bodies: int = 128 * MiB
     """Bytes of the bodies of all requests under way together; further ones get 503 and may retry.
-    A body counts until its answer is over, because the prompt in memory is in proportion to it."""
+    A body counts until its answer is over, because the prompt in memory is in proportion to it; at least 4
+    bytes for each id of the prompt, of which a gateway may have more than the body."""
     max_prompt_ids: int = 1_000_000
     max_conversation: int = 64 * MiB
     """Bytes of memory that one conversation of a gateway may take, from its beginning to its last turn: 4 for

@@ -5,7 +5,8 @@ Rules that hold in this file:
 - A turn is stored before the end of its answer is sent: what a client has whole, it can continue.
 - What the client got is what it can send back. So the turn that is stored is made of the pieces that were
   sent, and of no second reading of the ids.
-- Nothing in proportion to a long history happens on the event loop but one look-up in the store.
+- Nothing in proportion to a long history happens on the event loop: neither a look-up in the store, nor a
+  comparison with the turns that are found. What a request adds is stored there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
@@ -26,15 +27,13 @@ from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.server.apis.prompts import conversation_field
 from codec_agents.server.apis.request import ConversationRequest
 from codec_agents.server.bodies import DEFAULTS
-from codec_agents.server.gateway.broken_turns import place_of_text
 from codec_agents.server.gateway.continuation import Continuation, ReasoningRules, continue_history
-from codec_agents.server.gateway.history import Asked, history_of
 from codec_agents.server.gateway.kept_values import KeptValues
-from codec_agents.server.gateway.lineage import Found, Lineage
-from codec_agents.server.gateway.mint import new_nonce
+from codec_agents.server.gateway.look_ups import LookUps, work_of_looking_up
+from codec_agents.server.gateway.mint import Mint, new_nonce
 from codec_agents.server.gateway.run_records import Capture, ConversationRecords
 from codec_agents.server.gateway.spans import spans_of
-from codec_agents.server.gateway.store import Store
+from codec_agents.server.gateway.store import OneAtATime, Store
 from codec_agents.server.gateway.tool_choice import begun_ids
 from codec_agents.server.gateway.tracing import RequestSpan
 from codec_agents.server.gateway.tree import IDS, Node
@@ -48,9 +47,6 @@ if TYPE_CHECKING:
 
 CALL_PREFIXES: Final = ("call_", "toolu_")
 """How ids of calls begin, which results name."""
-
-HASHED_AT_ONCE: Final = 8
-"""Times faster than encoding a text is hashing it: how much longer a history may be for one step."""
 
 BROKEN: Final = frozenset({"error", "abort"})
 """Reasons of turns that are no whole answer."""
@@ -90,14 +86,14 @@ class Conversations:
         most_bytes: int = DEFAULTS.max_conversation,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.store = store
+        self.store = OneAtATime(store)
         self.records = records
         self.counts = Counts(Counter())
         self._workers = workers
         self._rules = rules or ReasoningRules()
-        self._most_bytes = most_bytes
         self._clock = clock
-        self._lineage = Lineage(store)
+        self._mint = Mint(store.secret)
+        self._look_ups = LookUps(self.store, most_bytes)
 
     async def begin(
         self,
@@ -123,23 +119,15 @@ class Conversations:
             HttpError: 400, the messages cannot be written for the model, or their conversation is too long;
                 404, an unknown earlier response.
         """
-        request, earlier = self._with_earlier(request, tenant)
         hints = frozenset(hint for minted in request.hints.minted.values() for hint in minted)
-        if request.hints.previous_response_id is not None:
-            hints |= {request.hints.previous_response_id}
-        asked = Asked(tenant, model, request.messages, request.offered_tools, request.thinking, hints)
         tools = cast("Sequence[Tool]", request.offered_tools)  # reading looks at names and schemas alone
         reader = dialect.with_tools(tools) if tools else dialect
+        looking = partial(self._look_ups.of, request, model, dialect, reader, tenant, hints)
         try:
-            reading = partial(history_of, asked, dialect)
-            history = await self._workers.run(reading, size // HASHED_AT_ONCE)
-            cut = partial(place_of_text, reader, with_tools=bool(request.offered_tools))
-            found = self._lineage.find(history, tenant, hints, cut)
-            self._require_bounded(found.node, request)
-            _require_whole(earlier, found)
-            new = sum(len(message.content) for message in history.messages[found.place + 1 :])
-            new = size if found.node is None else new
-            writing = partial(continue_history, asked, history, found, dialect, self._rules)
+            known = await self._workers.run(looking, work_of_looking_up(request, size))
+            request, found, new = known.request, known.found, known.new
+            new = size + known.earlier_size if found.node is None else new
+            writing = partial(continue_history, known.asked, known.history, found, dialect, self._rules)
             continuation = await self._workers.run(writing, new)
             continuation = continuation.beginning(begun_ids(request, continuation, dialect))
         except (PromptError, DialectError) as error:
@@ -149,47 +137,6 @@ class Conversations:
         if counts:
             self._count(continuation)
         return Exchange(self, request, continuation, reader)
-
-    def _with_earlier(
-        self, request: ConversationRequest, tenant: bytes
-    ) -> tuple[ConversationRequest, Node | None]:
-        """Return a request with the messages of the response that it names, and that response's turn."""
-        earlier = request.hints.previous_response_id
-        if earlier is None:
-            return request, None
-        nonce = self._lineage.mint.nonce_of(earlier, tenant)
-        node = None if nonce is None else self.store.by_nonce(tenant, nonce)
-        # One answer for all, so that no client learns which ids of others exist.
-        if node is None or node.partial or node.private:
-            raise HttpError(
-                404,
-                f"there is no response {earlier[:200]!r}",
-                code="previous_response_not_found",
-                param="previous_response_id",
-            )
-        self._require_bounded(node, request)
-        own = list(request.messages)
-        history = node.history()
-        # The API's rule: `instructions` are of one request alone, and come first. No history has them
-        # (`_lasting_system`); any other system text is a message, which stays.
-        first = 1 if request.echo.get("instructions") else 0
-        messages = [*own[:first], *history, *own[first:]]
-        return replace(request, messages=tuple(messages)), node
-
-    def _require_bounded(self, node: Node | None, request: ConversationRequest) -> None:
-        """Refuse to continue a conversation that has become too long.
-
-        The limits of bodies and prompts do not bound it: a client that names the last response sends next to
-        nothing, and reasoning that is left out of prompts is kept all the same.
-        """
-        if node is not None and node.whole_size > self._most_bytes:
-            raise HttpError(
-                400,
-                f"the conversation takes {node.whole_size} bytes of the gateway's memory, and the limit is "
-                f"{self._most_bytes}; send a shorter history, which begins a conversation of its own",
-                code="context_length_exceeded",
-                param=conversation_field(request),
-            )
 
     def _count(self, continuation: Continuation) -> None:
         counts, verdict = self.counts, continuation.verdict
@@ -224,23 +171,7 @@ class Conversations:
 
     def new_id(self, prefix: str, tenant: bytes, nonce: bytes, number: int) -> str:
         """Return an id that a client gets."""
-        return self._lineage.mint.new_id(prefix, tenant, nonce, number)
-
-
-def _require_whole(earlier: Node | None, found: Found) -> None:
-    """Refuse to continue a response by its id whose history is not known as its client sent it.
-
-    Of an answer that broke off, the store has all that was delivered, and the client may have sent back less.
-    """
-    if earlier is None or (found.node is not None and found.node.nonce == earlier.nonce):
-        return
-    if any(each.partial for each in earlier.path()):
-        raise HttpError(
-            400,
-            "the response continues an answer that broke off, of which the client sent back a part; send the "
-            "whole history instead of the response's id",
-            param="previous_response_id",
-        )
+        return self._mint.new_id(prefix, tenant, nonce, number)
 
 
 class Exchange:

@@ -30,9 +30,10 @@ from codec_agents.server.backends.bridge import BridgeBackend
 from codec_agents.server.backends.chosen_dialect import require_families, with_dialect
 from codec_agents.server.exchanges import render_metrics
 from codec_agents.server.gateway.continuation import ReasoningRules
-from codec_agents.server.gateway.conversations import HASHED_AT_ONCE, Conversations, Exchange
+from codec_agents.server.gateway.conversations import Conversations, Exchange
 from codec_agents.server.gateway.equivalence import joined
 from codec_agents.server.gateway.filters import filtered
+from codec_agents.server.gateway.look_ups import HASHED_AT_ONCE
 from codec_agents.server.gateway.metrics import render_counts
 from codec_agents.server.gateway.repeats import Repeats, Sent, client_of
 from codec_agents.server.gateway.run_records import Capture, ConversationRecords, Speaker

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import takewhile
+from threading import Lock
 from typing import Final, Protocol
 
 from codec_agents.server.gateway.mint import new_secret
@@ -33,7 +34,7 @@ each is compared with the whole history of a request that continues it."""
 
 
 class Store(Protocol):
-    """Keeps the nodes of all clients. One task uses it at a time."""
+    """Keeps the nodes of all clients. One thread uses it at a time."""
 
     secret: bytes
     """With it the ids are made that clients get; as lasting as the store."""
@@ -68,6 +69,45 @@ class Store(Protocol):
     def close(self) -> None:
         """Give back what the store holds open."""
         ...
+
+
+class OneAtATime:
+    """A store that threads share: long histories are looked up beside the event loop, which stores turns."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = Lock()
+        self.secret = store.secret
+
+    def find(self, keys: Sequence[bytes]) -> list[Node]:
+        """Return the whole turns of the first of these keys that has any."""
+        with self._lock:
+            return self._store.find(keys)
+
+    def children(self, origin: bytes) -> list[Node]:
+        """Return the newest turns whose request began so."""
+        with self._lock:
+            return self._store.children(origin)
+
+    def by_nonce(self, tenant: bytes, nonce: bytes) -> Node | None:
+        """Return the turn of a number."""
+        with self._lock:
+            return self._store.by_nonce(tenant, nonce)
+
+    def add(self, node: Node) -> None:
+        """Keep a node."""
+        with self._lock:
+            self._store.add(node)
+
+    def was_evicted(self, keys: Sequence[bytes]) -> bool:
+        """Return whether one of these keys had a turn that was evicted lately."""
+        with self._lock:
+            return self._store.was_evicted(keys)
+
+    def close(self) -> None:
+        """Give back what the store holds open."""
+        with self._lock:
+            self._store.close()
 
 
 class MemoryStore:

@@ -23,7 +23,7 @@ from codec_agents.dialects import BoundDialect, Message, get_dialect
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.server import Affinity, EmbeddedServer, ScriptedBackend, ServerSettings, create_app
 from codec_agents.server.apis import request as requests
-from codec_agents.server.gateway import tree
+from codec_agents.server.gateway import look_ups, tree
 from codec_agents.server.gateway.repeats import Sent
 from codec_agents.server.gateway.server import Gateway
 from codec_agents.server.gateway.store import MemoryStore
@@ -601,3 +601,36 @@ async def test_what_grows_with_a_request_runs_beside_the_event_loop(monkeypatch:
         assert (await each.ask(messages=[*said, USER])).status_code == 200
     turn = ("_size_of", True)
     assert seen == {("of", False): 1, ("characters_of", False): 601, ("_size_of", False): 601, turn: 1}
+
+
+async def test_a_short_request_that_names_a_long_conversation_is_read_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_loop: list[bool] = []
+    loop, read = threading.get_ident(), look_ups.history_of
+
+    def watched(*given: Any) -> Any:
+        on_loop.append(threading.get_ident() == loop)
+        return read(*given)
+
+    monkeypatch.setattr(look_ups, "history_of", watched)
+    async with serving() as gateway:
+        few = await gateway.ask("/v1/responses", input="Hello")
+        named = {"previous_response_id": few.json()["id"]}
+        assert (await gateway.ask("/v1/responses", input="On", **named)).status_code == 200
+        # Each of them may be compared with many equal ones.
+        many = [{"role": "user", "content": "x"}] * 100
+        assert (await gateway.ask("/v1/responses", input=many)).status_code == 200
+    assert on_loop == [True, False, False]
+
+
+async def test_a_prompt_that_a_short_request_names_counts_as_memory_of_requests() -> None:
+    async with serving(settings=ServerSettings(max_bodies=8192)) as gateway:
+        last, statuses = {}, []
+        for _ in range(3):
+            answer = await gateway.ask("/v1/responses", input="x" * 1000, **last)
+            statuses.append(answer.status_code)
+            last = {"previous_response_id": answer.json().get("id")}
+        assert statuses == [200, 200, 503]
+        assert gateway.gateway.bodies.left == 8192
+        assert (await gateway.ask(messages=[USER])).status_code == 200
