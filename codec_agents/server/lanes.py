@@ -38,7 +38,7 @@ class _Blanks:
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, str] = {}
+        self._held: dict[str, list[str]] = {}
         """The white space at the beginning of each lane; no longer there once the lane has text."""
         self._begun: set[str] = set()
 
@@ -49,19 +49,21 @@ class _Blanks:
                 self._held.clear()
                 self._begun.clear()
             elif part.lane not in self._begun:
-                text = self._held.get(part.lane, "") + part.text
-                if not text.strip(BLANKS):
-                    self._held[part.lane] = text
+                # In pieces: a model may write nothing but white space, and joined anew each time it would take
+                # the square of its length.
+                held = self._held.setdefault(part.lane, [])
+                held.append(part.text)
+                if not part.text.strip(BLANKS):
                     continue
-                self._held.pop(part.lane, None)
+                self._held.pop(part.lane)
                 self._begun.add(part.lane)
-                part = Part(part.lane, text, stop=part.stop)
+                part = Part(part.lane, "".join(held), stop=part.stop)
             yield part
 
     def rest(self) -> Iterator[Part]:
         """Yield an answer of white space alone, when the turn ends without a call."""
         # Behind all of the answer's ids, of which this is the whole text.
-        if text := self._held.get("answer"):
+        if text := "".join(self._held.get("answer", ())):
             yield Part("answer", text, stop=sys.maxsize)
 
 
