@@ -49,7 +49,7 @@ class _Blanks:
                 self._held.clear()
                 self._begun.clear()
             elif part.lane not in self._begun:
-                # In pieces: a model may write nothing but white space, and joined anew each time it would take
+                # In pieces: a model may write nothing but white space, which joined anew each time would take
                 # the square of its length.
                 held = self._held.setdefault(part.lane, [])
                 held.append(part.text)

@@ -1,4 +1,4 @@
-"""What the store knows of a request's conversation: looked up beside the event loop where that is long.
+"""Look up what a store knows of a request's conversation, beside the event loop where that is long.
 
 A client that names the last response sends next to nothing, and the messages of its conversation are in the
 store alone. Equal turns are compared with the request, message by message.
@@ -26,7 +26,7 @@ HASHED_AT_ONCE: Final = 8
 
 
 class LookedUp(NamedTuple):
-    """What is known of a request's conversation.
+    """A request and the part of its conversation that is known.
 
     Fields:
         request: the request, with the messages of the response that it names.

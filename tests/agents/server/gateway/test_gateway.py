@@ -597,8 +597,9 @@ async def test_what_grows_with_a_request_runs_beside_the_event_loop(monkeypatch:
     watch(tree, "_size_of")
     watch(requests, "characters_of")
     async with serving() as each:
-        said = [{"role": role, "content": "x" * 250} for _ in range(300) for role in ("user", "assistant")]
-        assert (await each.ask(messages=[*said, USER])).status_code == 200
+        said = [{"role": role, "content": "x"} for _ in range(300) for role in ("user", "assistant")]
+        unread = {"user": "x" * 60_000, "metadata": {"note": "x" * 60_000}}  # long for a step on the loop
+        assert (await each.ask(messages=[*said, USER], **unread)).status_code == 200
     turn = ("_size_of", True)
     assert seen == {("of", False): 1, ("characters_of", False): 601, ("_size_of", False): 601, turn: 1}
 
