@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from codec_agents.dialects.base import (
     EARLIER_REASONING,
+    NO_REFERENCE,
     SPENT_BUDGET,
     CallForm,
     Dialect,
@@ -47,7 +48,7 @@ COMMAND = Dialect(
         forced=f"{_ASSISTANT}<|START_THINKING|>",
     ),
     turn_starts=("<|START_OF_TURN_TOKEN|>",),
-    unverified=(EARLIER_REASONING, SPENT_BUDGET),
+    unverified=(NO_REFERENCE, EARLIER_REASONING, SPENT_BUDGET),
     turn_end="<|END_OF_TURN_TOKEN|>",
     stops=("<|END_OF_TURN_TOKEN|>",),
     wrappers=("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"),

@@ -80,6 +80,7 @@ LLAMA3_PYTHONIC = LLAMA3.model_copy(
     update={
         "name": "llama3-pythonic",
         "description": "as llama3; calls: a Python list, [name(key=value)]",
+        "unverified": (*LLAMA3.unverified, NO_REFERENCE),
         "tools": ToolsForm(form=_PYTHONIC_TOOLS, place="system", between="\n\n", list_of=True, indent=4),
         "calls": CallForm(
             grammar="llama",

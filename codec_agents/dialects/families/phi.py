@@ -7,6 +7,7 @@ as the templates in use write them.
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
+    NO_REFERENCE,
     CallForm,
     Dialect,
     Openings,
@@ -32,7 +33,7 @@ PHI4_MINI = Dialect(
     assistant="<|assistant|>{content}<|end|>",
     opening=Openings(default="<|assistant|>"),
     turn_starts=("<|system|>", "<|user|>", "<|assistant|>"),
-    unverified=("the format of tool results",),
+    unverified=(NO_REFERENCE, "the format of tool results"),
     turn_end="<|end|>",
     stops=("<|end|>", "<|endoftext|>"),
     tools=ToolsForm(form="<|tool|>{tools}<|/tool|>", each="function", list_of=True),
