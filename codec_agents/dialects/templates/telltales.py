@@ -4,6 +4,8 @@ from __future__ import annotations
 
 TELLTALES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("<|channel|>", "<|message|>"), "harmony"),
+    (("by Salesforce xLAM team", "<|start_header_id|>"), "xlam-llama"),
+    (("by Salesforce xLAM team", "<|im_start|>"), "xlam-qwen"),
     (("<|open|>", "<|sep|>", "<|end_of_msg|>"), "kimi-k3"),
     (("]<]minimax[>[",), "minimax-m3"),
     (("<minimax:tool_call>", "MiniMax-M2.5"), "minimax-m2.5"),

@@ -55,6 +55,8 @@ def test_template_that_refuses_is_a_disagreement() -> None:
         (CHATML + '"List of tools: ["', "lfm2.5"),
         ("<｜User｜><｜DSML｜tool_calls><tool_result>", "deepseek-v4"),
         ("<|start_header_id|>", "llama3"),
+        ("You are developed by Salesforce xLAM team.<|start_header_id|>", "xlam-llama"),
+        (CHATML + "You are developed by Salesforce xLAM team.", "xlam-qwen"),
         ("[TOOL_CALLS][ARGS]", "mistral-v13"),
     ],
 )
