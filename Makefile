@@ -68,7 +68,7 @@ endif
 	@touch $@ .venv/demo
 
 demo: .venv/demo  ## Two models of different vocabularies talk, think, call tools and answer.
-	@$(BIN)/codec-agents run examples/travel_desk.yaml --input question="Find me a cheap flight from Lisbon to Oslo on Friday, and tell me what to pack."
+	@$(BIN)/codec-agents run examples/travel_desk.yaml --input question="Find me a cheap flight from Lisbon to Oslo on a Friday in November, and tell me what to pack."
 
 # Commands that tests start would compile the packages each time where the environment forbids bytecode.
 test test-slow test-all: export PYTHONDONTWRITEBYTECODE =

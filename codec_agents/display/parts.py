@@ -6,11 +6,13 @@ parts may come from models and tools: it is escaped here, wherever it is shown.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape as escape_html
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from codec_agents.display.escape import escape, escape_line
 
@@ -22,6 +24,15 @@ MAX_PASSAGE = 20_000
 
 MAX_ROWS = 200
 """Rows of one table; a map over thousands of items has a handoff for each."""
+
+
+Side: TypeAlias = Literal["left", "right"]
+
+FIGURE = re.compile(r"-?\d[\d,.]*( [a-zA-Z]+)?")
+"""A number, with its unit if it has one."""
+
+CELL = "padding:2px 8px"
+"""The style of a cell: outside Jupyter, tables have no room between columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +52,18 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table: the first column holds names, the others figures."""
+    """A table: the first column holds names, the others words or figures."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+    def sides(self) -> list[Side]:
+        """Return where each column is aligned: one with figures to the right, others to the left."""
+        columns: list[Side] = ["left"]
+        for index in range(1, len(self.heads)):
+            has_figures = any(FIGURE.fullmatch(row[index]) for row in self.rows)
+            columns.append("right" if has_figures else "left")
+        return columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +107,20 @@ def _html(part: Part) -> str:
             data = b64encode(svg.encode()).decode()
             alt = _escaped(escape_line(alternative))
             return f'<img alt="{alt}" style="max-width:100%" src="data:image/svg+xml;base64,{data}">'
-    heads = "".join(_cell("th", head, index) for index, head in enumerate(part.heads))
-    rows = "".join(
-        f"<tr>{''.join(_cell('td', cell, index) for index, cell in enumerate(row))}</tr>"
-        for row in _rows(part)
-    )
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    sides = part.sides()
+    heads = "".join(map(partial(_cell, "th"), part.heads, sides))
+    rows = "".join(f"<tr>{''.join(map(partial(_cell, 'td'), row, sides))}</tr>" for row in _rows(part))
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    # A table that is wider than the page scrolls by itself.
+    return f'<div style="overflow-x:auto">{table}</div>'
 
 
 def _escaped(text: str) -> str:
     return escape_html(text, quote=True)
 
 
-def _cell(tag: str, text: str, index: int) -> str:
-    side = "right" if index else "left"
-    return f'<{tag} style="text-align:{side}">{_escaped(escape_line(text))}</{tag}>'
+def _cell(tag: str, text: str, side: Side) -> str:
+    return f'<{tag} style="text-align:{side};{CELL}">{_escaped(escape_line(text))}</{tag}>'
 
 
 def _cut(text: str) -> str:
@@ -128,9 +146,13 @@ def _lines(part: Part) -> Iterator[str]:
         case Grid(heads, _):
             rows = [[escape_line(cell) for cell in row] for row in (heads, *_rows(part))]
             widths = [max(len(row[index]) for row in rows) for index in range(len(heads))]
-            for first, *others in rows:
-                figures = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-                yield "  ".join((first.ljust(widths[0]), *figures)).rstrip()
+            columns = list(zip(widths, part.sides(), strict=True))
+            for row in rows:
+                cells = zip(row, columns, strict=True)
+                yield "  ".join(
+                    cell.rjust(width) if side == "right" else cell.ljust(width)
+                    for cell, (width, side) in cells
+                ).rstrip()
         case Picture():
             return
 
@@ -149,8 +171,8 @@ def _rich(part: Part) -> Iterator[RenderableType]:
             yield Text(escape(_cut(text)))
         case Grid(heads, _):
             table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-            for index, head in enumerate(heads):
-                table.add_column(Text(head), justify="right" if index else "left", overflow="fold")
+            for head, side in zip(heads, part.sides(), strict=True):
+                table.add_column(Text(head), justify=side, overflow="fold")
             for row in _rows(part):
                 table.add_row(*(Text(escape_line(cell)) for cell in row))
             yield table

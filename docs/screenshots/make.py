@@ -11,7 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 EXAMPLE = HERE.parents[1] / "examples" / "travel_desk.yaml"
 QUESTIONS = (
-    "Find me a cheap flight from Lisbon to Oslo on Friday, and tell me what to pack.",
+    "Find me a cheap flight from Lisbon to Oslo on a Friday in November, and tell me what to pack.",
     "From Tokyo to London on Monday in March: what does it cost?",
 )
 

@@ -19,7 +19,7 @@ from codec_agents.records.files import write_whole
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
 
-QUESTION = "Find me a cheap flight from Lisbon to Oslo on Friday, and tell me what to pack."
+QUESTION = "Find me a cheap flight from Lisbon to Oslo on a Friday in November, and tell me what to pack."
 
 FILE = "travel_desk.yaml"
 

@@ -166,7 +166,10 @@ def _arrow(
     else:
         half = (x2 - x1) / 2
         curve = f"M{x1:.1f},{y1:.1f} C{x1 + half:.1f},{y1:.1f} {x2 - half:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
-        middle = (x1 + x2) / 2, (y1 + y2) / 2 - 4  # above the line
+        middle = (
+            (x1 + x2) / 2,
+            (y1 + y2) / 2 - 6,
+        )  # above the line, with its descenders and their white outline
     style = ' class="dashed"' if is_dashed else ""
     line = f'<path d="{curve}"{style} marker-end="url(#tip)"/>'
     return line + (_text(*middle, label, "label") if label else "")

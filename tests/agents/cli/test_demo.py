@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from codec_agents.cli import exits, main
+from tests.conftest import REPOSITORY
 
 HIDE = """
 import importlib.util, sys
@@ -27,7 +29,7 @@ main(sys.argv[1:])
 
 def run(*arguments: str, folder: Path, base: bool = False) -> subprocess.CompletedProcess[str]:
     start = ["-c", HIDE] if base else ["-m", "codec_agents.cli"]
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "110"}
     command = [sys.executable, *start, *arguments]
     return subprocess.run(
         command, cwd=folder, capture_output=True, encoding="utf-8", timeout=50, env=environment, check=False
@@ -45,6 +47,24 @@ def test_the_demo_needs_no_clone_and_no_extra(tmp_path: Path) -> None:
     (text,) = texts
     assert "DY1819" in text
     assert list(tmp_path.iterdir()) == []
+
+
+def counted(text: str) -> list[str]:
+    """Return what the demo prints, without times, and without what a line's width cuts."""
+    shown, _, tables = text.partition("handed on")
+    lines = [re.sub(r"(✓ \w+) .*", r"\1", line) for line in shown.splitlines()]
+    carried, _, totals = tables.partition("time, ms")
+    lines += [" ".join(line.split()[:7]) for line in carried.splitlines()[1:]]
+    return [*lines, totals.partition("notebook:")[2].rpartition(" · ")[0]]
+
+
+@pytest.mark.slow
+def test_the_readme_shows_what_the_demo_prints_on_any_day(tmp_path: Path) -> None:
+    done = run("demo", folder=tmp_path)
+    assert done.returncode == exits.DONE, done.stderr
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("as it streams:\n\n```\n")[2].partition("```")[0]
+    assert counted(done.stdout) == counted(shown)
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def test_a_result_is_tables_and_escaped_text(result: RunResult) -> None:
     html = result._repr_html_()
     assert "run r&lt;1&gt;" in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt; [red]\\x1b[2J\\u202eabc" in html
-    assert not re.search(r"<(?!/?(p|b|i|pre|table|thead|tbody|tr|th|td)\b)", html)
+    assert not re.search(r"<(?!/?(p|b|i|pre|div|table|thead|tbody|tr|th|td)\b)", html)
     assert "question" not in html
     assert "q.value → writer.x" in html
     for form in (printed(result), result._repr_mimebundle_()["text/plain"]):
@@ -101,3 +101,15 @@ def test_a_batch_shows_a_bar_where_it_is_asked_for(capsys: pytest.CaptureFixture
     assert shown.out == ""
     anyio.run(partial(pipeline().batch, inputs))
     assert capsys.readouterr().err == ""
+
+
+def test_figures_are_aligned_to_the_right_and_words_to_the_left() -> None:
+    grid = Grid(
+        ("edge", "", "ids in", "took"), [("a", "encode", "text", "1.2 ms"), ("b", "id 7", "1,024", "-")]
+    )
+    assert grid.sides() == ["left", "left", "right", "right"]
+    assert to_text([grid]).splitlines() == [
+        "edge          ids in    took",
+        "a     encode    text  1.2 ms",
+        "b     id 7     1,024       -",
+    ]

@@ -10,7 +10,11 @@ import pytest
 from codec_agents import Pipeline
 
 pytestmark = pytest.mark.anyio
-INPUTS = {"question": "Find me a cheap flight from Lisbon to Oslo on Friday, and tell me what to pack."}
+INPUTS = {
+    "question": (
+        "Find me a cheap flight from Lisbon to Oslo on a Friday in November, and tell me what to pack."
+    )
+}
 
 
 async def test_the_demo_is_recovered_at_any_line(tmp_path: Path) -> None:
