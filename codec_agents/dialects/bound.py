@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.forms import DialectForms
+from codec_agents.dialects.forms import DialectForms, KeptReasoning
 from codec_agents.dialects.grammars import Grammar
 from codec_agents.dialects.messages import Message, MessageCall, ReadPrompt, ReasoningState, ToolSpec
 from codec_agents.dialects.parsing.prompt_reader import PromptReader
@@ -138,7 +138,7 @@ class BoundDialect:
         tools: Sequence[ToolSpec] | None = None,
         add_generation_prompt: bool = True,
         thinking: ThinkingMode | None = None,
-        keep_reasoning: bool | None = None,
+        keep_reasoning: KeptReasoning = None,
     ) -> list[int]:
         """Return the prompt of a chat, in ids.
 
@@ -175,7 +175,7 @@ class BoundDialect:
         begin: int | None = None,
         add_generation_prompt: bool = True,
         thinking: ThinkingMode | None = None,
-        keep_reasoning: bool | None = None,
+        keep_reasoning: KeptReasoning = None,
     ) -> list[int]:
         """Return a known prompt with messages added to it; the known ids stay as they are.
 
@@ -217,7 +217,7 @@ class BoundDialect:
         before: Sequence[Message],
         add_generation_prompt: bool = True,
         thinking: ThinkingMode | None = None,
-        keep_reasoning: bool | None = None,
+        keep_reasoning: KeptReasoning = None,
     ) -> list[int]:
         """Return what `write_after` puts behind a known prompt, which need not be read for it.
 
@@ -234,14 +234,13 @@ class BoundDialect:
         """
         turns = MessageTurns(self.dialect, before).turns(messages)
         self._check_calls(turns)
+        stays = self.dialect.keeps_reasoning(keep_reasoning, self.absent, with_tools=bool(self.tools))
         chat = WrittenChat(
             system=None,
             turns=turns,
             thinking=thinking,
             # Decided here: the known prompt has told the tools, and the writer is given none to tell again.
-            keep_reasoning=self.dialect.keeps_reasoning(
-                keep_reasoning, self.absent, with_tools=bool(self.tools)
-            ),
+            keep_reasoning="never" if keep_reasoning == "never" else stays,
             opens=add_generation_prompt,
         )
         return self._writer.behind(known, chat, before[-1].role if before else "")

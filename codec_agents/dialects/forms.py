@@ -7,7 +7,7 @@ are filled with ordinary ids only. Code enters in one place, the grammar that re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,6 +17,10 @@ NO_REFERENCE = "all prompts (no template or other implementation was available t
 EARLIER_REASONING = "whether earlier reasoning is kept"
 SPENT_BUDGET = "the text that ends reasoning when its budget is used up"
 """Facts that several dialects do not know of their models."""
+
+KeptReasoning: TypeAlias = bool | Literal["never"] | None
+"""Whether the reasoning of earlier exchanges stays in a prompt; `never`: that of the exchange that goes on
+leaves as well. None is for what the family does."""
 
 Content = Literal["text", "json", "json_string"]
 """The form of a result in its turn: as it is; as JSON, quoted if it is none; or always as a JSON string."""
@@ -59,9 +63,10 @@ class ThinkingForm(_Part):
     closing: str | None = None
     """The text behind reasoning that has used up its budget, after which the model writes its answer; None:
     the family has no such form, and the turn ends there."""
-    kept: bool | Literal["with_tools"] = False
+    kept: bool | Literal["with_tools", "never"] = False
     """True if earlier reasoning stays in the prompt when a user speaks again, or `with_tools` if it stays
-    only where the model has tools. Between a call and its result it always stays."""
+    only where the model has tools. Between a call and its result it stays; `never` if the family's own
+    templates leave it out there as well, as a gateway then does."""
     absent: dict[str, str] = {}
     """The opening of a turn without reasoning where reasoning stays, by thinking mode, `default` or `any`; as
     in `assistant` for the modes that are left out."""
@@ -274,7 +279,7 @@ class DialectForms(_Part):
         return written is not None and ("{id}" in written.each or "{id_json}" in written.each)
 
     def keeps_reasoning(
-        self, keep: bool | None, absent: Sequence[str] = (), *, with_tools: bool = False
+        self, keep: KeptReasoning, absent: Sequence[str] = (), *, with_tools: bool = False
     ) -> bool:
         """Return whether earlier reasoning stays in the prompt when a user speaks again.
 
@@ -285,8 +290,12 @@ class DialectForms(_Part):
         """
         if self.thinking is None or not self.knows_reasoning(absent):
             return True  # what nothing marks cannot be left out
-        kept = with_tools if self.thinking.kept == "with_tools" else self.thinking.kept
-        return kept if keep is None else keep
+        kept = with_tools if self.thinking.kept == "with_tools" else self.thinking.kept is True
+        return kept if keep is None else keep is True
+
+    def keeps_reasoning_between_calls(self, absent: Sequence[str] = ()) -> bool:
+        """Return whether the family's templates keep reasoning in the prompt until a user speaks again."""
+        return self.thinking is None or not self.knows_reasoning(absent) or self.thinking.kept != "never"
 
     def told_reasoning(self) -> str | None:
         """Return how a turn opens with its `{reasoning}`; None where the family does not reason."""

@@ -23,7 +23,7 @@ from openai import AsyncOpenAI
 
 from codec_agents.engines.factory import make_engine
 from codec_agents.server import EmbeddedServer, Gateway, ReasoningRules
-from codec_agents.server.gateway.continuation import KeptReasoning
+from codec_agents.server.gateway.continuation import ReasoningRule
 from codec_core.maps import read_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary, vocabulary_of
@@ -227,7 +227,7 @@ async def compare_paths(url: str) -> None:
             client = AsyncOpenAI(base_url=f"{origin}/v1", api_key="-", timeout=300)
             return await opened.enter_async_context(client)
 
-        async def gateway(kept: KeptReasoning | None) -> AsyncOpenAI:
+        async def gateway(kept: ReasoningRule | None) -> AsyncOpenAI:
             rules = ReasoningRules(kept=kept)
             served = Gateway(held, vocabulary, ENGINE, dialect="qwen3", rules=rules)  # type: ignore[arg-type]
             return await client_of((await opened.enter_async_context(EmbeddedServer(served))).url)

@@ -104,6 +104,18 @@ DEEPSEEK_R1 = DEEPSEEK_V3.model_copy(
     update={
         "name": "deepseek-r1",
         "description": "as deepseek-v3; every answer begins with reasoning",
+        "thinking": ThinkingForm(
+            open="<think>",
+            close="</think>",
+            closing="\n</think>\n\n",
+            history="<｜Assistant｜>",
+            # The template takes it out of every earlier turn, those of calls included.
+            kept="never",
+        ),
+        "unverified": (
+            SPENT_BUDGET,
+            "the format of tool definitions (absent from the models' own templates)",
+        ),
         "opening": Openings(
             default="<｜Assistant｜><think>\n",
             off="<｜Assistant｜><think>\n\n</think>\n\n",

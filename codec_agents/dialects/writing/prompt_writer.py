@@ -179,10 +179,10 @@ class PromptWriter:
 
     def _turns(self, chat: WrittenChat, tools: Sequence[ToolSpec], before: str = "") -> list[Piece]:
         last_user = next((turn for turn in reversed(chat.turns) if turn.role == "user"), None)
-        # Without a user's turn, all belongs to an exchange that goes on, in which reasoning stays.
-        kept = last_user is None or self._dialect.keeps_reasoning(
-            chat.keep_reasoning, self.absent, with_tools=bool(tools)
-        )
+        goes_on = chat.keep_reasoning != "never" or not self._dialect.knows_reasoning(self.absent)
+        kept = self._dialect.keeps_reasoning(chat.keep_reasoning, self.absent, with_tools=bool(tools))
+        # Without a user's turn, all belongs to an exchange that goes on.
+        kept = kept or (goes_on and last_user is None)
         first_user = next((turn for turn in chat.turns if turn.role == "user"), None)
         pieces: list[Piece] = []
         for stretch in self._turn_writer.stretches(chat.turns, before):
@@ -197,7 +197,7 @@ class PromptWriter:
                     )
                     continue
                 # The reasoning since the last user turn stays until that is answered.
-                kept = kept or turn is last_user
+                kept = kept or (goes_on and turn is last_user)
                 content = turn.content
                 if turn is first_user:
                     content = self._first_user(chat, content, tools)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from codec_agents.dialects.forms import DialectForms
+from codec_agents.dialects.forms import DialectForms, KeptReasoning
 from codec_agents.dialects.messages import Message, MessageCall
 from codec_agents.dialects.open_calls import OpenCalls
 from codec_agents.dialects.pieces import Literal, Piece, template_pieces
@@ -68,7 +68,7 @@ class WrittenChat:
     system: Sequence[Piece] | None
     turns: Sequence[WrittenTurn]
     thinking: ThinkingMode | None = None
-    keep_reasoning: bool | None = None
+    keep_reasoning: KeptReasoning = None
     opens: bool = True
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from codec_agents.dialects.bound import BoundDialect
+from codec_agents.dialects.forms import KeptReasoning
 from codec_agents.dialects.messages import Message
 from codec_agents.server.gateway.equivalence import without_edges
 from codec_agents.server.gateway.history import NOWHERE, Asked, History, key_after, with_call_ids_of
@@ -24,7 +25,7 @@ from codec_agents.server.gateway.lineage import Found
 from codec_agents.server.gateway.tree import Node, Span, as_array, size_of
 
 Kind: TypeAlias = Literal["extended", "forked", "rendered", "new"]
-KeptReasoning: TypeAlias = Literal["all", "tool_cycle", "template"]
+ReasoningRule: TypeAlias = Literal["all", "tool_cycle", "template"]
 UnsentReasoning: TypeAlias = Literal["restore", "follow"]
 
 _Write: TypeAlias = Callable[[Sequence[Message]], list[int]]
@@ -47,7 +48,7 @@ class ReasoningRules:
             (`follow`).
     """
 
-    kept: KeptReasoning | None = None
+    kept: ReasoningRule | None = None
     unsent: UnsentReasoning = "restore"
 
     def keeps(self, dialect: BoundDialect, *, with_tools: bool) -> bool:
@@ -57,6 +58,12 @@ class ReasoningRules:
         if self.kept is not None:
             return self.kept == "all"
         return dialect.dialect.keeps_reasoning(None, dialect.absent, with_tools=with_tools)
+
+    def keeps_between_calls(self, dialect: BoundDialect) -> bool:
+        """Return whether reasoning stays until a user speaks again."""
+        if self.kept is not None:
+            return self.kept != "template"
+        return dialect.dialect.keeps_reasoning_between_calls(dialect.absent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +211,8 @@ class _Writer:
         self._dialect = dialect
         self._rules = rules
         self._keeps = rules.keeps(dialect, with_tools=bool(asked.tools))
+        self._keeps_between_calls = rules.keeps_between_calls(dialect)
+        self._written: KeptReasoning = self._keeps if self._keeps_between_calls else "never"
 
     def continuation(self, found: Found) -> Continuation:
         if found.node is None:
@@ -231,7 +240,7 @@ class _Writer:
             messages if system is None else [system, *messages],
             tools=self._asked.tools,
             thinking=self._asked.thinking,
-            keep_reasoning=self._keeps,
+            keep_reasoning=self._written,
         )
 
     def _behind(self, found: Found, node: Node, known: array[int]) -> Continuation:
@@ -249,7 +258,7 @@ class _Writer:
                 with_call_ids_of(some, turn),
                 before=before,
                 thinking=self._asked.thinking,
-                keep_reasoning=self._keeps,
+                keep_reasoning=self._written,
             )
 
         inserted = as_array(written(behind))
@@ -299,7 +308,7 @@ class _Writer:
             return None
         places = [] if self._rules.unsent == "restore" else self._unsent(found, node)
         speaks_again = any(message.role == "user" for message in behind)
-        if not self._keeps and (speaks_again or self._rules.kept == "template"):
+        if not self._keeps and (speaks_again or not self._keeps_between_calls):
             places.append(node.begin)
         return min(places, default=None)
 

@@ -88,7 +88,13 @@ def _told(source: Source) -> str:
 def _reasoning(dialect: Dialect) -> str:
     if dialect.thinking is None:
         return "none"
-    return {True: "kept", False: "removed"}.get(dialect.thinking.kept, "kept if there are tools")
+    told: dict[bool | str, str] = {
+        True: "kept",
+        False: "removed",
+        "with_tools": "kept if there are tools",
+        "never": "removed, by a gateway also between calls",
+    }
+    return told[dialect.thinking.kept]
 
 
 def _unverified() -> list[str]:

@@ -19,7 +19,7 @@ from codec_agents.server.gateway.mint import new_nonce
 from codec_agents.server.gateway.store import MemoryStore
 from codec_agents.server.gateway.tree import Node, as_array
 from codec_core.maps import TokenizerMap
-from tests.agents.dialects.families import TOOLS, Bench, bench
+from tests.agents.dialects.families import TOOLS, Bench, bench, small_map_of
 from tests.agents.server.gateway.agents import Core
 from tests.limits import calls_of
 
@@ -129,6 +129,24 @@ def test_none_may_be_kept_even_within_a_tool_cycle(talk: Talk) -> None:
     talk.core.rules = ReasoningRules(kept="template")
     talk.say(talk.ask(user("Hi")), THOUGHT[0], "hm", THOUGHT[1], CALL, END)
     assert str(talk.ask(result("sun")).verdict) == "rendered at turn 2 (reasoning)"
+
+
+@pytest.mark.parametrize(("kept", "stays"), [("template", False), ("tool_cycle", True), ("all", True)])
+def test_a_rendered_history_has_the_reasoning_that_an_extended_one_would_have(
+    talk: Talk, kept: Any, stays: bool
+) -> None:
+    talk.core.rules = ReasoningRules(kept=kept)
+    call = MessageCall("weather", {"city": "Oslo"}, "a")
+    thought = Message(role="assistant", content="", reasoning="thunder", calls=(call,))
+    prompt = talk.ask(user("Hi"), thought, result("sun", "a")).prompt
+    assert ("thunder" in talk.family.text(prompt)) is stays
+
+
+def test_a_family_whose_template_never_keeps_reasoning_does_not_keep_it_between_calls() -> None:
+    r1, v3 = (Bench(name, small_map_of(name)).bound for name in ("deepseek-r1", "deepseek-v3"))
+    assert not ReasoningRules().keeps_between_calls(r1)
+    assert ReasoningRules(kept="tool_cycle").keeps_between_calls(r1)
+    assert ReasoningRules().keeps_between_calls(v3)
 
 
 def test_unsent_reasoning_is_restored_or_left_out_as_the_rules_say(talk: Talk) -> None:
