@@ -184,7 +184,6 @@ class BatchOutput:
         self.summary = BatchSummary(self.folder)
         self._max_result_bytes = max_result_bytes
         self._flushes = checked_durability(durability) == "disk"
-        self._index = KeyIndex()
         self._results: int | None = None
         # The lock comes before the first look at the files: of two starts, one begins the batch.
         try:
@@ -195,6 +194,7 @@ class BatchOutput:
             ) from error
         except RecordError as error:
             raise BatchError(f"the folder {folder} cannot be written; name another one") from error
+        self._index = KeyIndex()  # last: from here on, `close` closes it
         try:
             self.manifest = self._checked_manifest(pipeline, key, dict(columns or {}))
             self._open_results(retry_failed=retry_failed)

@@ -64,6 +64,7 @@ def holding_itself() -> dict[str, Any]:
     [
         (holding_itself(), r"extra[.\w]+: a value that holds itself"),
         (deep(3000), "nested deeper than 64 levels"),
+        (deep(61), "nested deeper than 64 levels"),
         ({"a": float("nan")}, r"extra\.a: a value of type float"),
         ({"a": float("inf")}, r"extra\.a: a value of type float"),
     ],
@@ -73,6 +74,10 @@ def test_what_has_no_end_and_no_number_is_refused(extra: dict[str, Any], found: 
     assert all(fault.severity == "error" for fault in p.check())
     with pytest.raises(PipelineError, match=found):
         p.build()
+
+
+def test_a_value_of_as_many_levels_as_a_file_may_have_is_taken() -> None:
+    assert declared(sampling={"extra": deep(60)}).check() == []
 
 
 @pytest.mark.asyncio

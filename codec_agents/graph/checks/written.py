@@ -53,7 +53,16 @@ def _is_json(document: Mapping[str, Any]) -> bool:
         json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):  # a half of a pair is found in the names of mappings, too
         return False
-    return True
+    return not _is_deep(document)
+
+
+def _is_deep(document: Mapping[str, Any]) -> bool:
+    """Return whether JSON that ends is deeper than `MAX_DEPTH`: some versions of Python write any depth."""
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH + 1):
+        inner = (each.values() if isinstance(each, Mapping) else each for each in level)
+        level = [value for values in inner for value in values if isinstance(value, Mapping | list | tuple)]
+    return bool(level)
 
 
 def kind_of(value: object) -> str:
@@ -93,7 +102,7 @@ def _leaves(place: Place, value: object, outer: tuple[object, ...] = ()) -> Iter
     else:
         yield place, value
         return
-    if len(outer) == MAX_DEPTH:
+    if len(outer) > MAX_DEPTH:
         yield place, DEEPER
         return
     for name, each in entries:

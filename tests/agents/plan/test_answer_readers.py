@@ -32,7 +32,7 @@ DEEP = "[" * 400 + "]" * 400
         (r'{"\udfff": 1}', "surrogate"),
         (DEEP, "deeper than 64"),
         ("[" * 100_000, "deeper than 64"),
-        ("[1,]", "Expecting value"),
+        ("[1,]", "Expecting value|trailing comma"),
         ("", "Expecting value"),
     ],
 )
