@@ -1,46 +1,21 @@
-"""A pipeline as a LangChain `Runnable` and as a node of a LangGraph graph (the extra `langchain`).
-
-A node keeps its memory in the messages of the graph's state: the message that it adds holds the conversation
-of each of the pipeline's models, in ids. So a checkpoint of the graph holds it too, and the next run goes on
-with exactly these ids. A message that was changed since is refused, never silently replaced.
-"""
+"""A pipeline as a LangChain `Runnable` (the extra `langchain`)."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import anyio
-import msgspec
 
 from codec_agents.exceptions import InputError, PipelineError
 from codec_agents.faults import Fault, suggest
-from codec_agents.prompts import History
-from codec_core.exceptions import CONVERSION_ERRORS
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
     from codec_agents.pipeline import Pipeline
-    from codec_agents.runtime.result import RunResult
-
-MEMORY: Final = "codec_agents"
-"""The key of a message's `additional_kwargs` that holds the conversations."""
-
-
-class _Kept(msgspec.Struct):
-    """The value of `MEMORY` in a message.
-
-    Fields:
-        digest: of the message's text, by which a changed one is known.
-        histories: by model: the conversation up to the message.
-    """
-
-    digest: str
-    histories: dict[str, History]
 
 
 def as_runnable(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any, str]:
@@ -57,15 +32,15 @@ def as_runnable(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any,
     """
     from langchain_core.runnables import RunnableLambda
 
-    name = _sink_of(pipeline, sink)
+    name = sink_of(pipeline, sink)
 
     # Two functions: LangChain refuses a sync call where it has only an async one.
     def invoke(value: Any) -> str:
-        return pipeline.invoke_sync(_inputs_of(pipeline, value)).text[name]
+        return pipeline.invoke_sync(inputs_of(pipeline, value)).text[name]
 
     # An async generator function: LangChain streams from no other kind.
     async def stream(value: Any) -> AsyncGenerator[str]:
-        async with aclosing(_streamed(pipeline, _inputs_of(pipeline, value), name)) as pieces:
+        async with aclosing(_streamed(pipeline, inputs_of(pipeline, value), name)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -92,35 +67,12 @@ async def _streamed(pipeline: Pipeline, inputs: Mapping[str, Any], sink: str) ->
         await asyncio.wait([task])  # until the run has closed its requests; its own error is not raised twice
 
 
-def as_node(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any, dict[str, Any]]:
-    """Return a node for a graph whose state has `messages`: it answers the last of them.
-
-    Args:
-        pipeline: the pipeline; it is built here.
-        sink: the sink; may be left out where there is one of text.
+def sink_of(pipeline: Pipeline, sink: str | None) -> str:
+    """Return the sink whose text is the answer: the one that is named, or the only one of text.
 
     Raises:
-        PipelineError: the pipeline has faults, or the sink is ambiguous.
+        PipelineError: there is none of that name, or there are several.
     """
-    from langchain_core.runnables import RunnableLambda
-
-    name = _sink_of(pipeline, sink)
-
-    # Two functions, as above. The state is only read: LangGraph appends the messages that a node returns.
-    def invoke(state: Any) -> dict[str, Any]:
-        question, after = _continued(state)
-        result = pipeline.invoke_sync(_inputs_of(pipeline, question), after=after)
-        return {"messages": [_answer(result, name, after)]}
-
-    async def ainvoke(state: Any) -> dict[str, Any]:
-        question, after = _continued(state)
-        result = await pipeline.invoke(_inputs_of(pipeline, question), after=after)
-        return {"messages": [_answer(result, name, after)]}
-
-    return RunnableLambda(invoke, afunc=ainvoke, name=pipeline.name)
-
-
-def _sink_of(pipeline: Pipeline, sink: str | None) -> str:
     texts = [name for name, node in pipeline.build().sinks.items() if node.text]
     if sink is None and len(texts) == 1:
         return texts[0]
@@ -132,51 +84,15 @@ def _sink_of(pipeline: Pipeline, sink: str | None) -> str:
     return sink
 
 
-def _inputs_of(pipeline: Pipeline, value: Any) -> Mapping[str, Any]:
-    """Return the inputs: a text is the one that has no default."""
+def inputs_of(pipeline: Pipeline, value: Any) -> Mapping[str, Any]:
+    """Return the inputs: a text is the one that has no default.
+
+    Raises:
+        InputError: the value is a text, and no input or several have no default.
+    """
     if not isinstance(value, str):
         return value  # type: ignore[no-any-return]  # the run checks it, and names what is wrong
     needed = [node.name for node in pipeline.build().inputs.values() if node.default is None]
     if len(needed) != 1:
         raise InputError(f"a text is the value of one input, and {len(needed)} need one; give a mapping")
     return {needed[0]: value}
-
-
-def _continued(state: Any) -> tuple[str, Mapping[str, History] | None]:
-    """Return the user's text, and the conversations that the answer before it holds.
-
-    Raises:
-        InputError: the last message is no text of the user, or the answer before it is not this pipeline's.
-    """
-    messages: Sequence[Any] = state["messages"] if isinstance(state, Mapping) else state.messages
-    if not messages or messages[-1].type != "human":
-        raise InputError("the last message of the state must be the user's")
-    # System messages are for the graph's other nodes: a pipeline's own prompts say what its models are told.
-    before = [message for message in messages[:-1] if message.type != "system"]
-    if not before:
-        return str(messages[-1].text), None
-    # Checkpoints are kept by others: what they give back may be of another node, changed or damaged.
-    try:
-        kept = msgspec.convert(before[-1].additional_kwargs.get(MEMORY), _Kept)
-    except CONVERSION_ERRORS:
-        kept = None
-    if kept is None or kept.digest != _digest(str(before[-1].text)):
-        raise InputError(
-            "the message before the user's is not an answer of this node, or it was changed; a pipeline "
-            "continues its own answers alone"
-        )
-    return str(messages[-1].text), kept.histories
-
-
-def _answer(result: RunResult, sink: str, after: Mapping[str, History] | None) -> Any:
-    from langchain_core.messages import AIMessage
-
-    text = result.text[sink]
-    # A model that was not asked this time keeps its conversation.
-    histories = {**(after or {}), **result.histories}
-    kept = msgspec.to_builtins(_Kept(_digest(text), histories))
-    return AIMessage(content=text, additional_kwargs={MEMORY: kept})
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from codec_agents import Chat, Pipeline
-from codec_agents.bridges.langchain import MEMORY, _continued
+from codec_agents.bridges.langgraph import MEMORY, _continued
 from codec_agents.engines.options import read_options
 from codec_agents.exceptions import DurableError, InputError, NodeFailedError, PipelineError
 from codec_agents.scale.durable_rows import outcome_of, started_of

@@ -21,7 +21,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import create_react_agent
 
-from codec_agents.bridges.langchain import as_node, as_runnable
+from codec_agents.bridges.langchain import as_runnable
+from codec_agents.bridges.langgraph import as_node
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from codec_agents.bridges.langchain import MEMORY, _continued, _digest
+from codec_agents.bridges.langgraph import MEMORY, _continued, _digest
 from codec_agents.exceptions import InputError
 
 
