@@ -6,13 +6,18 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.fields import FieldInfo
+from typing_extensions import Unpack
 
 from codec_agents.exceptions import ToolDefinitionError
+
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+"""Parameters that a call can give by name."""
 
 
 class CallSignature:
@@ -42,7 +47,8 @@ class CallSignature:
         self._context_type = context_type
         self.context_parameter: str | None = None
         self._keys: dict[str, str] = {}
-        self._extra: str | None = None
+        self._extra: TypeAdapter[dict[str, Any]] | None = None
+        self._taken: set[str] = set()
         self._model = self._make_model(target, described)
         self.parameters = self._schema()
 
@@ -51,11 +57,16 @@ class CallSignature:
 
         Raises:
             pydantic.ValidationError: they do not hold to the schema.
+            ValueError: a further argument has the name of a parameter that is not the caller's.
         """
         checked = self._model.model_validate(dict(arguments))
         values = {name: getattr(checked, key) for key, name in self._keys.items()}
         if self._extra is not None:
-            values |= checked.model_extra or {}
+            further = self._extra.validate_python(checked.model_extra or {})
+            # One that is bound, or the context: by this name the caller would replace it.
+            if taken := sorted(self._taken & further.keys()):
+                raise ValueError(f"{self.name!r} takes no argument {', '.join(map(repr, taken))}")
+            values |= further
         return values
 
     def _make_model(self, target: Callable[..., Any], described: Mapping[str, str]) -> type[BaseModel]:
@@ -71,7 +82,14 @@ class CallSignature:
         self.is_method = inspect.isfunction(self._function) and "self" in list(signature.parameters)[:1]
         for position, parameter in enumerate(_own_parameters(self._function, signature)):
             annotation = hints.get(parameter.name, parameter.annotation)
-            self._add(fields, position, parameter, annotation, described.get(parameter.name))
+            if _mentions(annotation, self._context_type):
+                self._take_context(parameter, annotation)
+            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                self._extra = self._further(parameter, annotation)
+            else:
+                self._add(fields, position, parameter, annotation, described.get(parameter.name))
+        named = {name for name, parameter in signature.parameters.items() if parameter.kind in NAMED}
+        self._taken = named - set(self._keys.values())
         config = ConfigDict(
             extra="allow" if self._extra is not None else "forbid",
             arbitrary_types_allowed=False,  # JSON has no form of them: the error below
@@ -79,9 +97,38 @@ class CallSignature:
         try:
             return create_model(self.name, __config__=config, **fields)
         except PydanticUserError as error:
+            raise self._uncarried(error) from error
+
+    def _take_context(self, parameter: inspect.Parameter, annotation: Any) -> None:
+        kind, name = self._context_type.__name__, parameter.name
+        if parameter.kind not in NAMED or not _is_context(annotation, self._context_type):
             raise ToolDefinitionError(
-                f"the tool {self.name!r} has a parameter that JSON cannot carry: {_first_line(error)}"
-            ) from error
+                f"the tool {self.name!r} cannot be given a {kind} in {name!r}; declare it as an ordinary "
+                f"parameter, `context: {kind}`"
+            )
+        if self.context_parameter is not None:
+            raise ToolDefinitionError(
+                f"the tool {self.name!r} takes a {kind} in {self.context_parameter!r} and in {name!r}; it "
+                "gets one: remove the other parameter"
+            )
+        self.context_parameter = name
+
+    def _further(self, parameter: inspect.Parameter, annotation: Any) -> TypeAdapter[dict[str, Any]]:
+        """Return the check of the arguments that no parameter names."""
+        if get_origin(annotation) is Unpack:
+            raise ToolDefinitionError(
+                f"the tool {self.name!r} names its arguments in the type of {parameter.name!r}, which models "
+                "are not told; declare each as a parameter"
+            )
+        plain = Any if annotation is inspect.Parameter.empty else annotation
+        try:
+            return TypeAdapter(dict[str, plain])
+        except PydanticUserError as error:
+            raise self._uncarried(error) from error
+
+    def _uncarried(self, error: PydanticUserError) -> ToolDefinitionError:
+        said = str(error.message).partition("\n")[0]
+        return ToolDefinitionError(f"the tool {self.name!r} has a parameter that JSON cannot carry: {said}")
 
     def _add(
         self,
@@ -91,13 +138,7 @@ class CallSignature:
         annotation: Any,
         description: str | None,
     ) -> None:
-        if _is_context(annotation, self._context_type):
-            self.context_parameter = parameter.name
-            return
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            self._extra = parameter.name
-            return
-        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
+        if parameter.kind not in NAMED:
             raise ToolDefinitionError(
                 f"the tool {self.name!r} takes {parameter.name!r} by position only; models give names"
             )
@@ -111,9 +152,7 @@ class CallSignature:
         try:
             schema = self._model.model_json_schema()
         except PydanticInvalidForJsonSchema as error:
-            raise ToolDefinitionError(
-                f"the tool {self.name!r} has a parameter that JSON cannot carry: {_first_line(error)}"
-            ) from error
+            raise self._uncarried(error) from error
         untitled = _without_titles(schema)
         assert isinstance(untitled, dict)
         untitled.setdefault("properties", {})  # which templates of models read without asking
@@ -169,14 +208,17 @@ def _own_parameters(function: Callable[..., Any], signature: inspect.Signature) 
     return parameters
 
 
+def _mentions(annotation: Any, context_type: type) -> bool:
+    """Return whether an annotation is the context's type, or has it anywhere in it."""
+    return annotation is context_type or any(_mentions(part, context_type) for part in get_args(annotation))
+
+
 def _is_context(annotation: Any, context_type: type) -> bool:
+    """Return whether a value of the context's type is all that an annotation has, or that or None."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
-    return annotation is context_type or context_type in get_args(annotation)
-
-
-def _first_line(error: PydanticUserError) -> str:
-    return str(error.message).partition("\n")[0]
+    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return set(parts) <= {context_type, type(None)}
 
 
 def _annotation(parameter: inspect.Parameter, annotation: Any) -> Any:

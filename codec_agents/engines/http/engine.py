@@ -30,7 +30,7 @@ HEALTH_SECONDS = 2.0
 """For an answer of `/health`; a server that needs longer is not one to send a request to."""
 
 KEEP_OPEN = "/health"
-"""Asked for only to open a connection: engines answer it at once, whatever the answer is."""
+"""Asked for to open a connection, too: engines answer it at once, whatever the answer is."""
 
 
 SESSION_HEADERS = ("X-Session-ID", "x-smg-routing-key", "x-dynamo-session-id")
@@ -94,28 +94,35 @@ class HttpEngine:
         with suppress(EngineError):
             await self.check(request)
             timeouts = request.timeouts
+            # Written for its path alone, which may follow from the options and the length of the prompt.
             if self.pool.prepare(self._outgoing(request).path, timeouts, request.node):
                 return
+            # Not longer than a request waits for a connection: this one may hold the only one there is.
+            await self._ask_health(timeouts, min(HEALTH_SECONDS, timeouts.connect or math.inf))
+
+    async def is_healthy(self, timeouts: Timeouts) -> bool:
+        """Return whether the server answers `/health`, and not with an error of its own; never raises."""
+        with suppress(EngineError):
+            status = await self._ask_health(timeouts, HEALTH_SECONDS)
+            # 404 is an engine without the path, and 401 one with a key.
+            return status is not None and status < 500
+        return False
+
+    async def _ask_health(self, timeouts: Timeouts, seconds: float) -> int | None:
+        """Return the status of the answer of `/health`; None where it is not there in time.
+
+        Raises:
+            EngineError: the engine cannot be reached.
+        """
+        with anyio.move_on_after(seconds):
             response = await self.pool.send("GET", KEEP_OPEN, content=None, headers={}, timeouts=timeouts)
             try:
                 # A connection is kept only if its answer was read.
                 await self.read_limited(response, Deadlines(timeouts))
+                return response.status_code
             finally:
                 await close(response)
-
-    async def is_healthy(self, timeouts: Timeouts) -> bool:
-        """Return whether the server answers `/health`, and not with an error of its own; never raises."""
-        try:
-            with anyio.move_on_after(HEALTH_SECONDS):
-                response = await self.pool.send("GET", KEEP_OPEN, content=None, headers={}, timeouts=timeouts)
-                try:
-                    # 404 is an engine without the path, and 401 one with a key.
-                    return response.status_code < 500
-                finally:
-                    await close(response)
-        except EngineError:
-            pass
-        return False
+        return None
 
     async def aclose(self) -> None:
         """Close the connections; a client that the caller gave stays open."""

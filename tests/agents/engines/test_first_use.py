@@ -141,6 +141,31 @@ async def test_the_prompt_is_no_part_of_the_question(words, ask, stock, answer, 
     assert all(asked)
 
 
+class SilentClient:
+    """Takes requests and answers none."""
+
+    asked = 0
+
+    def build_request(self, *_args, **_options):
+        self.asked += 1
+
+    async def send(self, *_args, **_options):
+        await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize(("bound", "connect"), [(0.0, None), (1000.0, 1e-9)])
+async def test_a_server_that_never_answers_holds_no_connection(monkeypatch, words, ask, bound, connect):
+    """It may be the only one, and the request waits for it as long as for a new one."""
+    monkeypatch.setattr("codec_agents.engines.http.engine.HEALTH_SECONDS", bound)
+    engine = CodecEngine("http://127.0.0.1:1", client=(client := SilentClient()))
+    timeouts = Timeouts(connect=connect, first_id=None)
+    with anyio.fail_after(5):
+        await engine.prepare(msgspec.structs.replace(ask(words), timeouts=timeouts))
+        if not bound:
+            assert not await engine.is_healthy(timeouts)
+    assert client.asked == (1 if bound else 2)
+
+
 async def test_a_failure_is_that_of_all_who_waited_and_the_next_one_asks_again(words, ask, stock, answer):
     released = threading.Event()
     routes = {

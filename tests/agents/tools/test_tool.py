@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
+from typing_extensions import Unpack
 
 from codec_agents.exceptions import ToolDefinitionError
 from codec_agents.tools.calls import ToolContext
@@ -309,6 +310,57 @@ def test_further_arguments_by_name() -> None:
     def open_ended(first: int, **rest: Any) -> None: ...
 
     assert open_ended.validate({"first": 1, "second": 2}) == {"first": 1, "second": 2}
+    assert open_ended.validate({"first": 1, "rest": 2}) == {"first": 1, "rest": 2}
+
+
+def test_further_arguments_are_converted_and_replace_nothing() -> None:
+    def counted(secret: str, context: ToolContext, **counts: int) -> None: ...
+
+    validate = make_tool(functools.partial(counted, secret="s"), name="counted").validate
+    assert validate({"a": "2"}) == {"a": 2}
+    with pytest.raises(ValidationError, match="a valid integer"):
+        validate({"a": "x"})
+    for taken in ("secret", "context"):
+        with pytest.raises(ValueError, match=f"'counted' takes no argument '{taken}'"):
+            validate({taken: 1})
+
+
+def by_position(ctx: ToolContext, /, x: int) -> None: ...
+def two_contexts(a: ToolContext, b: ToolContext | None = None) -> None: ...
+def listed_contexts(items: list[ToolContext], x: int) -> None: ...
+def one_of_two(item: ToolContext | int) -> None: ...
+def all_contexts(*ctxs: ToolContext) -> None: ...
+def named_contexts(x: int, **kw: ToolContext) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "parameter"),
+    [
+        (by_position, "ctx"),
+        (two_contexts, "b"),
+        (listed_contexts, "items"),
+        (one_of_two, "item"),
+        (all_contexts, "ctxs"),
+        (named_contexts, "kw"),
+    ],
+)
+def test_a_context_that_cannot_be_given_is_refused(function: Any, parameter: str) -> None:
+    with pytest.raises(ToolDefinitionError, match=rf"ToolContext in .*'{parameter}'.*(declare|remove)"):
+        make_tool(function)
+
+
+def test_a_context_may_be_optional() -> None:
+    def ask(context: Annotated[ToolContext | None, "the run"] = None) -> None: ...
+
+    assert make_tool(ask).context_parameter == "context"
+
+
+class Names(TypedDict):
+    a: int
+
+
+def unpacked(**more: Unpack[Names]) -> None: ...
+def opaque(**more: Exception) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -317,6 +369,8 @@ def test_further_arguments_by_name() -> None:
         (lambda x: x, "lambda"),
         (print, "position only"),
         (Place, "not a function"),
+        (unpacked, "declare each as a parameter"),
+        (opaque, "JSON cannot carry"),
     ],
 )
 def test_what_cannot_be_a_tool_is_refused(function: Any, message: str) -> None:
