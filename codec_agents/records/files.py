@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -150,11 +151,11 @@ def replacing(path: str | Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a path to write a file at, which becomes `path` when the block ends.
 
     If the block fails or the disk is full, the file that was there before is unchanged. A device or a pipe,
-    which cannot be replaced, is yielded itself.
+    which cannot be replaced, is yielded itself. Of several that replace one file, the last to end wins.
 
     Args:
         path: The file.
-        private: Whether only its owner can read it.
+        private: Whether only its owner can read it; else it keeps the mode of the file that it replaces.
 
     Raises:
         OSError: The file cannot be written; `filename` is `path`.
@@ -165,15 +166,15 @@ def replacing(path: str | Path, *, private: bool = False) -> Iterator[Path]:
         return
     # A link stays, and the file that it names is replaced: as writing to the link would change it.
     real = Path(os.path.realpath(path))
-    # In the same folder, because a file cannot be renamed onto another disk; by the process, for two of them.
-    part = real.with_name(f".{real.name}.{os.getpid()}")
+    # In the same folder, because a file cannot be renamed onto another disk; each writer has its own.
+    part = real.with_name(f".{real.name}.{secrets.token_hex(8)}")
     try:
-        if private:
-            # Opening it to write keeps its mode; one that an ended process left may be readable by others.
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, PRIVATE)
-            with os.fdopen(descriptor, "wb"):
-                _make_private(descriptor)
+        kept = stat.S_IMODE(real.stat().st_mode) if real.exists() and not private else None
+        new = PRIVATE if private or kept is not None else 0o666  # without what the process masks
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, new))
         yield part
+        if kept is not None:  # only now: a file that may not be written has to be filled first
+            part.chmod(kept)
         part.replace(real)
     except OSError as error:
         if error.errno is None:  # Arrow raises such errors: their message is all that they have

@@ -37,6 +37,9 @@ OUTPUT_VERSION = 1
 MAX_RESULT_BYTES = 2 * MAX_ROW_BYTES
 """The longest line of results that is read: a result may hold its whole row, and texts beside it."""
 
+BEGINNING = b'{"key":'
+"""Of each result: an unfinished line that does not begin so was not left by a crash, and is not cut off."""
+
 MANIFEST = "batch.json"
 RESULTS = "results.jsonl"
 LOCK = "lock"
@@ -179,23 +182,17 @@ class BatchOutput:
             BatchError: Another process writes it, it is of another batch, or a result is damaged.
             OSError: It cannot be written.
         """
+        self._flushes = checked_durability(durability) == "disk"
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.summary = BatchSummary(self.folder)
         self._max_result_bytes = max_result_bytes
-        self._flushes = checked_durability(durability) == "disk"
+        self._index = KeyIndex()
         self._results: int | None = None
-        # The lock comes before the first look at the files: of two starts, one begins the batch.
+        self._lock = -1
         try:
-            self._lock = open_locked(self.folder / LOCK)
-        except RecordBusyError as error:
-            raise BatchError(
-                f"another process writes the batch in {folder}; wait for its end, or name another folder"
-            ) from error
-        except RecordError as error:
-            raise BatchError(f"the folder {folder} cannot be written; name another one") from error
-        self._index = KeyIndex()  # last: from here on, `close` closes it
-        try:
+            # The lock comes before the first look at the files: of two starts, one begins the batch.
+            self._lock = self._locked()
             self.manifest = self._checked_manifest(pipeline, key, dict(columns or {}))
             self._open_results(retry_failed=retry_failed)
         except BaseException:
@@ -259,6 +256,16 @@ class BatchOutput:
         else:
             self.summary.done += 1
 
+    def _locked(self) -> int:
+        try:
+            return open_locked(self.folder / LOCK)
+        except RecordBusyError as error:
+            raise BatchError(
+                f"another process writes the batch in {self.folder}; wait for its end, or name another folder"
+            ) from error
+        except RecordError as error:
+            raise BatchError(f"the folder {self.folder} cannot be written; name another one") from error
+
     def _checked_manifest(self, pipeline: Pipeline, key: str | None, columns: dict[str, str]) -> Manifest:
         path = self.folder / MANIFEST
         made = Manifest(
@@ -294,19 +301,16 @@ class BatchOutput:
 
     def _open_results(self, *, retry_failed: bool) -> None:
         path = self.folder / RESULTS
-        if retry_failed and path.exists():
-            # Into a new file, on the disk before it takes the name: a crash loses none of the good results.
-            with replacing(path, private=True) as part, part.open("wb") as file:
-                for line, result in result_lines(path, self._max_result_bytes):
-                    if result.error is None:
-                        file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-        # A link in a folder of others would have its target cut off where it is no file of results. Not every
-        # system has both flags.
+        # A link in a folder of others would have its target rewritten, or cut off, where it is no file of
+        # results. Not every system has both flags.
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         try:
             self._results = os.open(path, flags, PRIVATE)
+            if retry_failed:
+                os.close(self._results)
+                self._results = None
+                self._drop_failed(path)
+                self._results = os.open(path, flags, PRIVATE)
         except OSError as error:
             raise BatchError(f"cannot write {path}: {error.strerror}; name another folder") from error
         length = 0
@@ -318,6 +322,15 @@ class BatchOutput:
         os.ftruncate(self._results, length)  # half a line would become one with the next result
         os.lseek(self._results, 0, os.SEEK_END)
 
+    def _drop_failed(self, path: Path) -> None:
+        # Into a new file, on the disk before it takes the name: a crash loses none of the good results.
+        with replacing(path, private=True) as part, part.open("wb") as file:
+            for line, result in result_lines(path, self._max_result_bytes):
+                if result.error is None:
+                    file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
 
 def result_lines(path: Path, longest: int = MAX_RESULT_BYTES) -> Iterator[tuple[bytes, _ResultLine]]:
     """Yield the whole lines of a file of results, with the fields by which they are known.
@@ -328,8 +341,13 @@ def result_lines(path: Path, longest: int = MAX_RESULT_BYTES) -> Iterator[tuple[
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(longest), b""), 1):
             if not line.endswith(b"\n"):
-                if len(line) < longest:
+                if len(line) < longest and line[: len(BEGINNING)] == BEGINNING[: len(line)]:
                     return  # half a line, which a crash left at the end, or which is being written
+                if len(line) < longest:
+                    raise BatchError(
+                        f"{path}:{number}: the line is no result, nor the beginning of one; name another "
+                        "folder"
+                    )
                 raise BatchError(
                     f"{path}:{number}: the line is longer than {longest} bytes; remove it, and "
                     "start the batch again"

@@ -122,7 +122,7 @@ class CallSignature:
             )
         plain = Any if annotation is inspect.Parameter.empty else annotation
         try:
-            return TypeAdapter(dict[str, plain])
+            return TypeAdapter(dict[str, plain])  # type: ignore[valid-type]
         except PydanticUserError as error:
             raise self._uncarried(error) from error
 

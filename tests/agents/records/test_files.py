@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,33 @@ def test_a_file_is_replaced_when_all_of_it_is_written(tmp_path: Path) -> None:
     with replacing(path, private=True) as part, part.open("w") as file:
         file.write("after")
     assert (path.read_text(), mode(path)) == ("after", 0o600)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    for kept in (0o600, 0o440, 0o664):
+        path.touch()
+        path.chmod(kept)
+        write_whole(path, b"after")
+        assert (path.read_bytes(), mode(path)) == (b"after", kept)
+    path.unlink()
+    mask = os.umask(0o027)
+    try:
+        write_whole(path, b"new")
+    finally:
+        os.umask(mask)
+    assert mode(path) == 0o640
+
+
+def test_two_of_one_process_replace_a_file_and_the_last_one_wins(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    with replacing(path) as first:
+        first.write_text("first")
+        with replacing(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert (path.read_text(), [file.name for file in tmp_path.iterdir()]) == ("first", ["out.csv"])
 
 
 def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from codec_agents.records.files import open_locked
 from codec_agents.records.reader import read_record
 from codec_agents.scale import read_rows, run_batch, runner
 from codec_agents.scale.exporting import export
-from codec_agents.scale.output import BatchOutput
+from codec_agents.scale.output import BatchOutput, KeyIndex
 from codec_agents.scale.runner import record_name
 from codec_agents.testing import ScriptedEngine
 from tests.agents.scale.batch_pipelines import make, results, rows, saying
@@ -357,7 +357,8 @@ async def test_a_scripted_engine_keeps_no_more_than_its_last_requests(tmp_path: 
     assert 4 <= len(engine.requests) <= 8
 
 
-async def test_results_that_are_a_link_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("retry_failed", [False, True])
+async def test_results_that_are_a_link_are_refused(tmp_path: Path, *, retry_failed: bool) -> None:
     (tmp_path / "other").write_text("what nothing may change")
     (tmp_path / "a.jsonl").write_text('{"id": 1, "question": "a"}\n')
     await run_batch(saying(), tmp_path / "a.jsonl", tmp_path / "out", key="id")
@@ -365,8 +366,36 @@ async def test_results_that_are_a_link_are_refused(tmp_path: Path) -> None:
     (tmp_path / "out" / "results.jsonl").unlink()
     (tmp_path / "out" / "results.jsonl").symlink_to(tmp_path / "other")
     with pytest.raises(BatchError, match="cannot write"):
-        await run_batch(saying(), tmp_path / "a.jsonl", tmp_path / "out", key="id")
+        BatchOutput(tmp_path / "out", saying(), key="id", retry_failed=retry_failed)
     assert (tmp_path / "other").read_text() == "what nothing may change"
+
+
+@pytest.mark.parametrize("retry_failed", [False, True])
+def test_only_the_beginning_of_a_result_is_cut_off(tmp_path: Path, *, retry_failed: bool) -> None:
+    BatchOutput(tmp_path, saying()).close()
+    path = tmp_path / "results.jsonl"
+    for half in ('{"k', '{"key":"a","row":"1'):
+        path.write_text(half)
+        BatchOutput(tmp_path, saying(), retry_failed=retry_failed).close()
+        assert path.read_text() == ""
+    path.write_text("a text of one line")
+    with pytest.raises(BatchError, match="no result, nor the beginning of one"):
+        BatchOutput(tmp_path, saying(), retry_failed=retry_failed)
+    assert path.read_text() == "a text of one line"
+
+
+def test_a_batch_that_cannot_begin_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[KeyIndex] = []
+    monkeypatch.setattr(KeyIndex, "close", lambda index: closed.append(index))
+    with BatchOutput(tmp_path, saying()):
+        with pytest.raises(BatchError, match="another process"):
+            BatchOutput(tmp_path, saying())
+        assert len(closed) == 1
+    with pytest.raises(ValueError, match="durability"):
+        BatchOutput(tmp_path / "new", saying(), durability="some")  # type: ignore[arg-type]
+    assert not (tmp_path / "new").exists()
 
 
 def test_no_place_for_a_run_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
