@@ -28,7 +28,8 @@ from codec_agents.testing import (
     scripted_server,
 )
 from codec_agents.vocabularies import bundled_map
-from tests.agents.patient import Patient
+from codec_core.frames import CodecFrame
+from tests.agents.patient import Patient, PatientFrames
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -211,12 +212,49 @@ async def test_preparing_ends_with_a_node_that_fails() -> None:
     assert b.under_way == 0
 
 
+class Preparing(CodecEngine):
+    """Tells when its preparation is over."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.prepared = anyio.Event()
+
+    async def prepare(self, request: GenerationRequest) -> None:
+        await super().prepare(request)
+        self.prepared.set()
+
+
+class Continuing(ScriptedEngine):
+    """A model that goes on behind its first frame when an event has happened."""
+
+    def __init__(self, event: anyio.Event) -> None:
+        super().__init__(ScriptedModel(script=lambda _: Say(DRAFT), ids_a_frame=8))
+        self._event = event
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:  # type: ignore[override]
+        async with super().stream(request) as frames:
+            yield ContinuingFrames(frames, self._event)
+
+
+class ContinuingFrames(PatientFrames):
+    def __init__(self, frames: FrameStream, event: anyio.Event) -> None:
+        super().__init__(frames)
+        self._event, self._begun = event, False
+
+    async def __anext__(self) -> CodecFrame:
+        if self._begun:
+            await self._event.wait()
+        self._begun = True
+        return await super().__anext__()
+
+
 @BACKENDS
 async def test_the_request_finds_an_open_connection(anyio_backend_name: str) -> None:
     """Under asyncio it is that of the request itself, which was begun ahead; elsewhere one opened for it."""
     with scripted_server(bundled_map("demo/words"), lambda _: Say("read"), name="m") as server:
-        b = CodecEngine(server.url)
-        p = two(slow(), b)
+        b = Preparing(server.url)
+        p = two(Continuing(b.prepared), b)
         await run(p)
         assert server.accepted == 1
         opened = [] if anyio_backend_name == "asyncio" else ["GET"]
