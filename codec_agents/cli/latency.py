@@ -7,7 +7,7 @@ inputs (a mark is put before every text), so that no engine finds in its cache w
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from codec_agents.pipeline import Pipeline
 from codec_agents.plan.variants import prompted_nodes
 from codec_agents.trace import read_runs
 from codec_agents.trace.timeline import TracedRun
+from codec_core.maps import TokenizerMap
 
 DECLARED = "as declared"
 
@@ -82,9 +83,17 @@ def _as_text(spec: PipelineSpec) -> PipelineSpec:
         if isinstance(node, Asking) and (engine := spec.engine_of(node.engine)) is not None:
             own = next((key for key, each in spec.engines.items() if each is engine), None)
             if own is None and engine.kind in TEXT_KINDS:  # declared by its address, in the node
-                engines[f"{name}-{TEXT}"] = _chat_engine(engine)
-                nodes[name] = node.model_copy(update={"engine": f"{name}-{TEXT}"})
+                added = _free(f"{name}-{TEXT}", engines)
+                engines[added] = _chat_engine(engine)
+                nodes[name] = node.model_copy(update={"engine": added})
     return spec.model_copy(update={"engines": engines, "nodes": nodes})
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """Return a name that nothing declared has."""
+    while name in taken:
+        name += "-"
+    return name
 
 
 def _chat_engine(engine: EngineSpec) -> EngineSpec:
@@ -128,8 +137,12 @@ def _with_told_maps(spec: PipelineSpec, pipeline: Pipeline) -> tuple[PipelineSpe
     if not untold:
         return spec, pipeline.live
     built = prompted_nodes(pipeline.build())
-    told = {f"{name}-{TEXT}": built[name].vocabulary.map for name in untold}
-    nodes = {name: node.model_copy(update={"map": f"{name}-{TEXT}"}) for name, node in untold.items()}
+    nodes: dict[str, Asking] = {}
+    told: dict[str, TokenizerMap] = {}
+    for name, node in untold.items():
+        added = _free(f"{name}-{TEXT}", {*spec.maps, *pipeline.live.maps, *told})
+        told[added] = built[name].vocabulary.map
+        nodes[name] = node.model_copy(update={"map": added})
     maps = {name: MapSpec(id=each.id, hash=each.hash) for name, each in told.items()}
     changed = {"nodes": {**spec.nodes, **nodes}, "maps": {**spec.maps, **maps}}
     return spec.model_copy(update=changed), replace(pipeline.live, maps={**pipeline.live.maps, **told})

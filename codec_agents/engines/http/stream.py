@@ -139,7 +139,7 @@ class HttpStream:
         self._chunks = aiter(response.stream)
         self._ready: deque[CodecFrame] = deque()
         self._failure: EngineStreamError | None = None
-        """The engine's own failure, raised after the frames that came before it."""
+        """The engine's own failure, or a fault of its answer, raised after the frames that came before it."""
         self._done = False
         self._ended = False
         self._read_out = False
@@ -224,22 +224,32 @@ class HttpStream:
             if self._parser.advanced:  # the engine is not idle
                 self._deadlines.received()
         for frame in merged(frames):
-            self._count(frame)
+            try:
+                self._count(frame)
+            except EngineStreamError as error:
+                if not self._ready:
+                    raise
+                self._failure = error
+                return
 
     def _count(self, frame: CodecFrame) -> None:
+        """Make a frame ready; one that is refused is not counted, because its ids are not handed on."""
         stats = self.stats
+        is_doubtful = getattr(self._response, "is_doubtful", None)  # aiohttp can tell
+        if frame.done and is_doubtful is not None and is_doubtful():
+            raise self._broken("it sent two answers to one request, and one of them belongs to another")
         if frame.ids:
             # The largest alone: parsers let no negative id pass, and a lookup of each id would cost more.
             if max(frame.ids) >= self._size:
                 raise self._broken(f"the id {max(frame.ids)} is not in the map", transient=False)
-            stats.last_id = time.perf_counter()
-            stats.first_id = stats.first_id or stats.last_id
-            stats.ids += len(frame.ids)
-            if stats.ids > self._most:  # it would go on, and be paid for, without end
+            if stats.ids + len(frame.ids) > self._most:  # it would go on, and be paid for, without end
                 what = (
                     f"it was asked for at most {self._max_tokens} ids, and sends more: it ignores the limit"
                 )
                 raise self._broken(what, transient=False)
+            stats.last_id = time.perf_counter()
+            stats.first_id = stats.first_id or stats.last_id
+            stats.ids += len(frame.ids)
             self._deadlines.received()
         if frame.done:
             frame = self._finish(frame)
@@ -248,9 +258,6 @@ class HttpStream:
 
     def _finish(self, frame: CodecFrame) -> CodecFrame:
         """Return the last frame, fit to leave; an engine's own failure follows the ids that came with it."""
-        is_doubtful = getattr(self._response, "is_doubtful", None)  # aiohttp can tell
-        if is_doubtful is not None and is_doubtful():
-            raise self._broken("it sent two answers to one request, and one of them belongs to another")
         self._done = True
         reason = frame.finish_reason
         if reason is not None and (shown := self._pool.secrets.hide(reason)) != reason:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -44,7 +44,7 @@ class EventParser(ABC, Generic[Event]):
         """The finish reason, once it is known."""
         self.server_continues = False
         """Whether the engine generates further, because it does not know that this was the end."""
-        self.error: EngineStreamError | None = None
+        self.error: EngineStreamError | FrameTooLargeError | None = None
         """The error that follows the frames returned last."""
         self.values: SampledValues | None = None
         """The values of the event's ids, where they were asked for: `read` sets them."""
@@ -62,7 +62,7 @@ class EventParser(ABC, Generic[Event]):
                 if self._done:  # what some servers send after the end mark means nothing
                     break
                 frames += (self._end(),) if event == END_MARK else self._read_event(event)
-        except EngineStreamError as error:
+        except (EngineStreamError, FrameTooLargeError) as error:
             self.error = error
             if not frames:  # nothing to hand on before it
                 raise
@@ -192,13 +192,12 @@ class SseDecoder:
         self._offset = 0
         self._at_start = True
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the data of the events that these bytes complete.
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the data of the events that these bytes complete.
 
         Raises:
-            FrameTooLargeError: an event is larger than the limit.
+            FrameTooLargeError: an event is larger than the limit; the events before it have been yielded.
         """
-        events: list[bytes] = []
         *lines, rest = data.split(b"\n")
         if lines and self._line:
             lines[0] = bytes(self._line) + lines[0]
@@ -212,11 +211,11 @@ class SseDecoder:
                 self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
                 self._size += len(line)
             elif not line and self._data:
-                events.append(b"\n".join(self._data))
+                event = b"\n".join(self._data)
                 self._data.clear()
                 self._size = 0
+                yield event
         self._line += rest
         self._offset += len(data)
         if len(self._line) + self._size > self._limit:
             raise FrameTooLargeError("a server-sent event is too large", self._offset, self._limit)
-        return events

@@ -97,7 +97,7 @@ class RunAnswer:
             raise BrokenOffError(str(error)) from error
 
     async def _next(self) -> CodecFrame:
-        """Return the next ids: the last ones at the end of the run, at a stop id, or at the limit."""
+        """Return the next ids: the last ones at the end of the run, at a stop id, or where the limit cuts."""
         try:
             ids = await self._batch()
         except ApprovalRequiredError as error:
@@ -107,6 +107,8 @@ class RunAnswer:
         if ids is None:
             self.ended()
             return CodecFrame((), done=True, finish_reason="stop")
+        # At the limit nothing is cut yet: the run may end with just as many.
+        is_cut = len(ids) > self._left
         ids = ids[: self._left]
         stop = next((place for place, token in enumerate(ids, 1) if token in self._stops), None)
         # Neither this nor the limit calls `ended`: the models said more than the client got, so what it sends
@@ -116,8 +118,7 @@ class RunAnswer:
         self._left -= len(ids)
         if stop is not None:
             return CodecFrame(tuple(ids), done=True, finish_reason="stop")
-        reached = self._left == 0
-        return CodecFrame(tuple(ids), done=reached, finish_reason="length" if reached else None)
+        return CodecFrame(tuple(ids), done=is_cut, finish_reason="length" if is_cut else None)
 
     async def _batch(self) -> list[int] | None:
         """Return the next ids that did not go out before the run was suspended; None at the end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -12,7 +13,16 @@ import pytest
 from click.testing import CliRunner
 
 from codec_agents.cli import exits, main
-from codec_agents.cli.latency import CHANGES, DECLARED, TEXT, Measurement, _edges, measure, ways
+from codec_agents.cli.latency import (
+    CHANGES,
+    DECLARED,
+    TEXT,
+    Measurement,
+    _edges,
+    _with_told_maps,
+    measure,
+    ways,
+)
 from codec_agents.events import HandoffReport
 from codec_agents.graph import ModelNode
 from codec_agents.pipeline import Pipeline
@@ -110,6 +120,37 @@ def test_the_text_path_has_the_maps_that_the_engines_have_told(
     found = measured(Pipeline.from_spec(spec.model_copy(update={"nodes": nodes})), tmp_path)
     assert not found.left_out
     assert TEXT in {way.way for way in found.ways}
+
+
+def test_what_the_text_path_adds_replaces_nothing_that_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = Pipeline.from_yaml("""\
+pipeline: p
+engines:
+  draft-text: {kind: codec, url: "http://127.0.0.1:2"}
+maps:
+  draft-text: {id: demo/words}
+nodes:
+  draft: {kind: model, engine: "http://127.0.0.1:1", prompt: "{question}"}
+  title: {kind: model, engine: draft-text, map: draft-text, prompt: "{notes}"}
+edges:
+  - question -> draft.question
+  - draft.answer -> title.notes
+  - title.answer -> out
+""")
+    told = SimpleNamespace(vocabulary=SimpleNamespace(map=bundled_map("demo/bytes")))
+    monkeypatch.setattr("codec_agents.cli.latency.prompted_nodes", lambda _: {"draft": told})
+    monkeypatch.setattr(p, "build", lambda: None)
+    spec, live = _with_told_maps(CHANGES[TEXT](p.spec), p)
+    used = {
+        name: (spec.engines[node.engine or ""].url, spec.maps[node.map or ""].id)
+        for name, node in spec.nodes.items()
+        if isinstance(node, ModelNode)
+    }
+    assert used == {
+        "draft": ("http://127.0.0.1:1", "demo/bytes"),
+        "title": ("http://127.0.0.1:2", "demo/words"),
+    }
+    assert [each.id for each in live.maps.values()] == ["demo/bytes"]
 
 
 def reader(target: str, first_out: float, ahead: int, cached: int) -> HandoffReport:

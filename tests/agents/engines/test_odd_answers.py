@@ -9,22 +9,24 @@ from traceback import walk_stack
 from types import SimpleNamespace
 
 import pytest
+from anyio.lowlevel import checkpoint
 
 from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.base import StreamStats
 from codec_agents.engines.codec import CodecEngine, frames_of
 from codec_agents.engines.http.addresses import read_address
-from codec_agents.engines.http.stream import IDS_A_TOKEN, OVERRUN, merged
+from codec_agents.engines.http.stream import IDS_A_TOKEN, MOST_MERGED, OVERRUN, merged
 from codec_agents.engines.in_process import InProcessEngine
 from codec_agents.engines.openai import MAX_CALLS, MAX_CALLS_OF_A_TURN, OpenAIEngine, TextEvents
 from codec_agents.engines.pool import EnginePool
 from codec_agents.engines.stock.engine import parser_of_events
-from codec_agents.engines.stock.event_parser import BOM
+from codec_agents.engines.stock.event_parser import BOM, EventParser, SseDecoder
 from codec_agents.engines.stock.lost_ids import find_lost_ids
 from codec_agents.engines.stock.openai_ids import CompletionEvents
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_agents.testing import ScriptedEngine
+from codec_core.exceptions import FrameTooLargeError
 from codec_core.frames import CodecFrame, SampledValues
 from codec_core.frames.values import with_values
 
@@ -96,6 +98,52 @@ async def test_an_engine_that_ignores_the_limit_is_left(byte_level, ask, stock, 
         with pytest.raises(EngineStreamError, match="ignores the limit") as unlimited:
             await read(make, ask(byte_level, max_tokens=3))
     assert not unlimited.value.transient
+    assert unlimited.value.delivered == 0  # they came in one part, and none was handed on
+
+
+class OneChunk:
+    """A client whose every answer is one stream of events, in one chunk."""
+
+    def __init__(self, body):
+        self.body = body
+
+    def build_request(self, *_args, **_options):
+        """Return nothing: all requests get the same answer."""
+
+    async def send(self, *_args, **_options):
+        async def chunks():
+            yield self.body
+
+        headers = {"content-type": "text/event-stream"}
+        return SimpleNamespace(status_code=200, headers=headers, stream=chunks(), aclose=checkpoint)
+
+
+@pytest.mark.parametrize("fault", ["not in the map", "ignores the limit"])
+async def test_ids_before_a_fault_of_the_same_chunk_are_handed_on_and_counted(byte_level, ask, stock, fault):
+    good = [5] * MOST_MERGED
+    rest = [2**31] if fault == "not in the map" else [5] * (OVERRUN + 1)
+    said = {"index": 0, "finish_reason": "stop", "token_ids": good + rest}
+    client = OneChunk(stock.event({"choices": [said]}) + stock.DONE)
+    engine = VllmEngine("http://127.0.0.1:1", **NO_QUESTIONS, client=client)
+    async with engine.stream(ask(byte_level, max_tokens=MOST_MERGED)) as stream:
+        assert list((await anext(stream)).ids) == good
+        with pytest.raises(EngineStreamError, match=fault) as raised:
+            await anext(stream)
+    assert raised.value.delivered == len(good)
+
+
+def test_good_events_before_one_that_is_too_large_are_handed_on():
+    class Numbers(EventParser[dict]):
+        def read(self, event):
+            return tuple(event["ids"])
+
+    parser = Numbers("e", StreamStats(), dict)
+    parser._events = SseDecoder(limit=100)
+    frames = parser.feed(b'data: {"ids":[1,2]}\n\ndata: ' + b"x" * 200)
+    assert [frame.ids for frame in frames] == [(1, 2)]
+    assert parser.received == 2
+    with pytest.raises(FrameTooLargeError):
+        parser.close()
 
 
 async def test_a_lost_connection_does_not_tell_what_a_server_is(words, ask, stock):

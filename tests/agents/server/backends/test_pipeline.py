@@ -120,6 +120,7 @@ async def test_limit_stop_id_and_stop_text(words):
             return choice["token_ids"], choice["finish_reason"]
 
         assert await ids(max_tokens=2) == (answered[:2], "length")
+        assert await ids(max_tokens=len(answered)) == (answered, "stop")
         assert await ids(stop_token_ids=[answered[1]]) == (answered[:2], "stop")
         cut, reason = await ids(stop="two")
     assert (detokenize(words, cut), reason) == ("one two", "stop")
