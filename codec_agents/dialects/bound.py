@@ -54,6 +54,7 @@ class BoundDialect:
         thinking: the thinking mode of every turn that it opens.
         stop_ids: the ids at which a turn is over.
         knows_reasoning: whether reasoning is marked in this vocabulary.
+        repeats_system: whether a system text may stand inside a conversation.
         reasoning: how the family closes reasoning, keeps it or leaves it out.
         absent: optional markers that the map lacks: prompts hold their text, their regions are unknown.
     """
@@ -85,6 +86,7 @@ class BoundDialect:
         self._encoder = PieceEncoder(vocabulary, [name for name in dialect.all_markers() if name in known])
         self.stop_ids = self._encoder.control_ids(dialect.stops)
         self._writer = PromptWriter(dialect, vocabulary, self._encoder, thinking=thinking, absent=self.absent)
+        self.repeats_system = self._writer.repeats_system
         self.reasoning = BoundReasoning(
             dialect,
             vocabulary,

@@ -209,10 +209,15 @@ class PromptWriter:
                 pieces += self._filled(self._form_of(turn), content)
         return pieces
 
+    @property
+    def repeats_system(self) -> bool:
+        """True where a system text may stand inside a conversation, as a turn of its own."""
+        return any(isinstance(piece, Marker) for piece in self._parse(self._dialect.system))
+
     def _form_of(self, turn: WrittenTurn) -> str:
         if turn.role == "user":
             return self._dialect.user
-        if not any(isinstance(piece, Marker) for piece in self._parse(self._dialect.system)):
+        if not self.repeats_system:
             raise PromptError(
                 f"the dialect {self._dialect.name!r} has no system turn inside a conversation; "
                 "put the text at its beginning, or in a user's turn"

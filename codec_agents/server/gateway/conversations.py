@@ -29,7 +29,7 @@ from codec_agents.server.apis.request import ConversationRequest
 from codec_agents.server.bodies import DEFAULTS
 from codec_agents.server.gateway.continuation import Continuation, ReasoningRules, continue_history
 from codec_agents.server.gateway.kept_values import KeptValues
-from codec_agents.server.gateway.look_ups import LookUps, work_of_looking_up
+from codec_agents.server.gateway.look_ups import BETWEEN_SYSTEM, LookUps, work_of_looking_up
 from codec_agents.server.gateway.mint import Mint, new_nonce
 from codec_agents.server.gateway.run_records import Capture, ConversationRecords
 from codec_agents.server.gateway.spans import spans_of
@@ -313,5 +313,10 @@ class Exchange:
     def _lasting_system(self) -> str | None:
         """Return the system text that the API keeps with a conversation: `instructions` are not."""
         system = self.continuation.history.system
-        brought = self._request.api == "responses" and self._request.echo.get("instructions")
-        return None if system is None or brought else system.content
+        if system is None:
+            return None
+        instructions = self._request.echo.get("instructions") if self._request.api == "responses" else None
+        if not instructions:
+            return system.content
+        # Behind them are the texts that are joined with them, where the family has one place for all.
+        return system.content.removeprefix(instructions).removeprefix(BETWEEN_SYSTEM) or None

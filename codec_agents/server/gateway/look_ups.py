@@ -6,11 +6,13 @@ store alone. Equal turns are compared with the request, message by message.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
 from codec_agents.dialects.bound import BoundDialect
+from codec_agents.dialects.messages import Message
 from codec_agents.server.apis.prompts import conversation_field
 from codec_agents.server.apis.request import ConversationRequest
 from codec_agents.server.gateway.broken_turns import place_of_text
@@ -23,6 +25,9 @@ from codec_agents.server.workers import LOOP_BYTES
 
 HASHED_AT_ONCE: Final = 8
 """Times faster than encoding a text is hashing it: how much longer a history may be for one step."""
+
+BETWEEN_SYSTEM: Final = "\n\n"
+"""Between system texts that are joined."""
 
 
 class LookedUp(NamedTuple):
@@ -89,7 +94,7 @@ class LookUps:
             HttpError: 400, the conversation is too long; 404, an unknown earlier response.
             PromptError: a result of no call.
         """
-        request, earlier = self._with_earlier(request, tenant)
+        request, earlier = self._with_earlier(request, tenant, dialect)
         if request.hints.previous_response_id is not None:
             hints |= {request.hints.previous_response_id}
         asked = Asked(tenant, model, request.messages, request.offered_tools, request.thinking, hints)
@@ -102,7 +107,7 @@ class LookUps:
         return LookedUp(request, asked, history, found, new, 0 if earlier is None else earlier.whole_size)
 
     def _with_earlier(
-        self, request: ConversationRequest, tenant: bytes
+        self, request: ConversationRequest, tenant: bytes, dialect: BoundDialect
     ) -> tuple[ConversationRequest, Node | None]:
         """Return a request with the messages of the response that it names, and that response's turn."""
         earlier = request.hints.previous_response_id
@@ -125,6 +130,8 @@ class LookUps:
         # (`_lasting_system`); any other system text is a message, which stays.
         first = 1 if request.echo.get("instructions") else 0
         messages = [*own[:first], *history, *own[first:]]
+        if not dialect.repeats_system:
+            messages = _system_in_front(messages)
         return replace(request, messages=tuple(messages)), node
 
     def _require_bounded(self, node: Node | None, request: ConversationRequest) -> None:
@@ -141,6 +148,13 @@ class LookUps:
                 code="context_length_exceeded",
                 param=conversation_field(request),
             )
+
+
+def _system_in_front(messages: Sequence[Message]) -> list[Message]:
+    """Return messages with their system texts as one, which is the only place for them in some families."""
+    texts = [message.content for message in messages if message.role == "system"]
+    others = [message for message in messages if message.role != "system"]
+    return [Message(role="system", content=BETWEEN_SYSTEM.join(texts)), *others] if texts else others
 
 
 def _require_whole(earlier: Node | None, found: Found) -> None:

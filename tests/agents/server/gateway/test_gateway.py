@@ -85,9 +85,9 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(**options: Any) -> AsyncIterator[Serving]:
-    model = small_map_of("qwen3")
-    backend = ScriptedBackend.of(model, script, "m", ids_a_frame=3, logprob=logprob_of)
+async def serving(family: str = "qwen3", says: Any = script, **options: Any) -> AsyncIterator[Serving]:
+    model = small_map_of(family)
+    backend = ScriptedBackend.of(model, says, "m", ids_a_frame=3, logprob=logprob_of)
     gateway = Gateway(backend, exchanges=RecordingExchanges(), **options)
     async with EmbeddedServer(gateway) as server, httpx.AsyncClient(base_url=server.url) as client:
         yield Serving(server, client)
@@ -234,6 +234,34 @@ async def test_behind_a_response_instructions_are_new_ones_and_messages_stay(
         )
     assert re.findall(r"system\n(\w)", prompt) == systems
     assert second.headers["x-codec-lineage"].split()[0] == lineage
+
+
+@pytest.mark.parametrize("family", ["gemma-3", "mistral-v3"])
+async def test_behind_a_response_system_texts_are_one_where_the_family_has_one_place_for_them(
+    family: str,
+) -> None:
+    async with serving(family, lambda _: "ok") as gateway:
+        instructed = await gateway.ask("/v1/responses", input="hi", instructions="<1>")
+        first = await gateway.ask(
+            "/v1/responses", input=[developer("<A>"), {"role": "user", "content": "hi"}]
+        )
+        more = [developer("<B>"), {"role": "user", "content": "more"}]
+        steps = [
+            ({"input": more, "instructions": "<2>"}, first, "<2>\n\n<A>\n\n<B>", "new"),
+            ({"input": "on", "instructions": "<3>"}, None, "<3>\n\n<A>\n\n<B>", "new"),
+            ({"input": "on"}, None, "<A>\n\n<B>", "new"),
+            ({"input": "on"}, None, "<A>\n\n<B>", "extended"),
+            ({"input": more}, instructed, "<B>", "new"),
+        ]
+        detokenizer = Detokenizer(gateway.gateway.backend.models[0].vocabulary)
+        last = first
+        for body, behind, systems, lineage in steps:
+            last = await gateway.ask(
+                "/v1/responses", **body, previous_response_id=(behind or last).json()["id"]
+            )
+            assert last.headers["x-codec-lineage"].split()[0] == lineage
+            prompt = detokenizer.render(list(gateway.generations[-1].prompt_ids))
+            assert re.findall(r"<\w>(?:\n\n<\w>)*", prompt) == [systems]
 
 
 async def test_a_conversation_that_grows_for_ever_ends_with_a_reason() -> None:
