@@ -131,6 +131,9 @@ class SqliteFile:
             if tables and "facts" not in tables:
                 raise sqlite3.DatabaseError("it is the database of another program")
             self.base.execute(FACTS)
+            said = self.base.execute("SELECT 1 FROM facts WHERE name = 'version'").fetchone()
+            if tables and said is None:
+                raise sqlite3.DatabaseError("it is the database of another program")
             self.base.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?)", new.items())
             facts = {name: self._fact(name, len(value)) for name, value in new.items()}
             if facts["version"] != self.kind.version:

@@ -2,8 +2,8 @@
 
 Rules that hold in this file:
 
-- The records are the truth. The index may be deleted at any time; one that is damaged or of another version
-  is made anew.
+- The records are the truth. The index may be deleted at any time; one with damaged pages or of another
+  version is made anew. A file in its place that is none is left as it is, and the index is a temporary one.
 - A record is read again when its size or its time of change differs from the index.
 - A file that is no record is remembered as such, and one that is damaged is listed as far as it can be read.
 """
@@ -13,8 +13,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -220,17 +222,21 @@ class RunStore:
         return self.folder / name
 
     def _opened(self) -> SqliteFile:
-        """Open the index; make one anew that is damaged or of another version.
+        """Open the index; make one of another version anew.
 
         Where the folder cannot be written, or something else has its name, it is a temporary one.
         """
         path = self.folder / INDEX
         try:
             file = SqliteFile(path if is_plain(path) else None, RUNS)
-        except UnfitStoreError:
-            # The records have all that it had. Emptied and not removed: another process may have it open.
-            os.truncate(path, 0)
-            file = SqliteFile(path, RUNS)
+        except UnfitStoreError as error:
+            if _is_index(path):
+                # The records have all that it had. Emptied and not removed: another process may have it open.
+                os.truncate(path, 0)
+                file = SqliteFile(path, RUNS)
+            else:
+                _log.warning("%s; it is left as it is, and all records are read: move it away", error)
+                file = SqliteFile(None, RUNS)
         file.base.create_function("folded", 1, _folded, deterministic=True)
         return file
 
@@ -276,6 +282,21 @@ class RunStore:
     def _remove(self, name: str) -> None:
         for table in TABLES:
             self._file.change(f"DELETE FROM {table} WHERE path = ?", (name,))  # noqa: S608 - of constants
+
+
+def _is_index(path: Path) -> bool:
+    """Return whether a file is an index of runs, of any version."""
+    try:
+        with closing(sqlite3.connect(path, timeout=RUNS.wait)) as base:
+            tables = {name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if "facts" in tables:
+                ((version,),) = base.execute("SELECT value FROM facts WHERE name = 'version'").fetchall()
+                return isinstance(version, bytes) and version.startswith(b"runs ")
+            ((version,),) = base.execute("PRAGMA user_version").fetchall()
+            # The first version had no facts.
+            return version == 1 and "files" in tables and tables <= set(TABLES)
+    except (sqlite3.DatabaseError, ValueError):  # damaged, or without a version: it may be anything
+        return False
 
 
 def _stat(path: Path, name: str) -> os.stat_result | None:

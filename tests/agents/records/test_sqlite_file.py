@@ -137,6 +137,7 @@ def test_tables_are_made_all_or_none(path: Path, kind: Kind, fault: str) -> None
 FACTS_TABLE = "CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL)"
 SAYS = "INSERT INTO facts VALUES ('version', {})"
 OTHERS = [
+    ("database of another program", "CREATE TABLE facts (name, value)", ""),
     ("database of another program", "CREATE TABLE theirs (x)", ""),
     (
         "has the version lists 2, and this program reads lists 1",

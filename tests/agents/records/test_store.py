@@ -19,6 +19,7 @@ from codec_agents.exceptions import ApprovalRequiredError, NodeFailedError, Reco
 from codec_agents.records import store as index
 from codec_agents.records.continuing import ContinuedRecorder
 from codec_agents.records.store import INDEX, RunFilter, RunStore
+from codec_agents.server.gateway.sqlite_store import SqliteStore
 from codec_agents.testing import Call, PromptView, Refuse, Say
 from codec_agents.tools import tool
 from tests.agents.recorded_runs import desk, model, scripted
@@ -101,11 +102,58 @@ async def test_only_what_changed_is_read_again(folder: Path) -> None:
         assert not store.runs(RunFilter(state="cut"))
 
 
-@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"x" * 4000])
-async def test_an_index_that_is_damaged_is_made_anew(content: bytes, folder: Path) -> None:
-    paths(folder)
+@pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + b"x" * 4000])
+async def test_a_file_in_place_of_an_index_is_left_as_it_is(
+    content: bytes, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (folder / INDEX).write_bytes(content)
     assert len(paths(folder)) == 5
+    assert (folder / INDEX).read_bytes() == content
+    assert "is no index of runs" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        "CREATE TABLE mine (x);",
+        "CREATE TABLE mine (x); CREATE TABLE files (path); PRAGMA user_version = 1;",
+        "CREATE TABLE files (path);",
+        "CREATE TABLE facts (name PRIMARY KEY, value);",
+        "CREATE TABLE facts (name, value); INSERT INTO facts VALUES ('version', CAST('lists 1' AS BLOB));",
+        "CREATE TABLE facts (name, value); INSERT INTO facts VALUES ('version', 'runs 1');",
+    ],
+)
+async def test_a_database_in_place_of_an_index_is_left_as_it_is(tables: str, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / INDEX)) as base:
+        base.executescript(tables)
+    before = (tmp_path / INDEX).read_bytes()
+    assert paths(tmp_path) == set()
+    assert (tmp_path / INDEX).read_bytes() == before
+
+
+async def test_the_conversations_of_a_gateway_in_place_of_an_index_stay(tmp_path: Path) -> None:
+    SqliteStore(tmp_path / INDEX).close()
+    assert paths(tmp_path) == set()
+    SqliteStore(tmp_path / INDEX).close()
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        "CREATE TABLE files (path TEXT); PRAGMA user_version = 1;",
+        "CREATE TABLE facts (name, value); INSERT INTO facts VALUES ('version', CAST('runs 9' AS BLOB));",
+        "",
+    ],
+)
+async def test_an_index_of_another_version_and_an_empty_file_become_an_index(
+    tables: str, folder: Path
+) -> None:
+    with closing(sqlite3.connect(folder / INDEX)) as base:
+        base.executescript(tables)
+    with RunStore(folder) as store:
+        assert store.refresh() == 6
+    with RunStore(folder) as store:
+        assert store.refresh() == 0
 
 
 async def test_pages_of_an_index_that_are_damaged_are_made_anew(folder: Path) -> None:
@@ -129,12 +177,6 @@ async def test_an_index_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
         store.refresh()
         assert store.find("aaa-1") == records / "done.jsonl"
     assert other.read_text() == "what nothing may change"
-
-
-async def test_an_index_of_the_first_version_is_made_anew(folder: Path) -> None:
-    with closing(sqlite3.connect(folder / INDEX)) as base:
-        base.executescript("CREATE TABLE files (path TEXT); PRAGMA user_version = 1;")
-    assert len(paths(folder)) == 5
 
 
 async def test_an_index_that_another_process_writes_is_waited_for_and_not_emptied(
