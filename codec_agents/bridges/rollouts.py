@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from codec_agents.concurrency.task_group import TaskGroup
 from codec_agents.exceptions import InputError, RecordError
 from codec_agents.plan.nodes import declared_path
 from codec_agents.plan.variants import prompted_nodes
@@ -146,7 +147,7 @@ async def run_rollouts(
                 first.append(error)
                 group.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as group:
+    async with TaskGroup() as group:
         for number, given in enumerate(inputs):
             group.start_soon(one, number, given)
     if first:

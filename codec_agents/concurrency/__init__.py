@@ -1,1 +1,1 @@
-"""Waiting, deadlines and event loops: what the layers above share and know nothing of."""
+"""Waiting, deadlines, task groups and event loops: what the layers above share and know nothing of."""

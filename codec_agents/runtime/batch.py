@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
+from codec_agents.concurrency.task_group import TaskGroup
 from codec_agents.exceptions import InputError
 
 if TYPE_CHECKING:
-    from anyio.abc import ObjectSendStream, TaskGroup
+    from anyio.abc import ObjectSendStream
 
     from codec_agents.plan.nodes import Value
     from codec_agents.runtime.result import RunResult
@@ -40,7 +41,7 @@ async def completing(
     _check(concurrency)
     send, receive = anyio.create_memory_object_stream["Completed"](0)
     left, raised = iter(range(count)), None
-    async with anyio.create_task_group() as group, receive:
+    async with TaskGroup() as group, receive:
         async with send:
             for _ in range(min(concurrency, count)):
                 group.start_soon(_complete, start, left, send.clone())
@@ -115,7 +116,7 @@ class BatchRun:
             Exception: what `progress` raised; the other runs are stopped.
         """
         _check(concurrency)
-        async with anyio.create_task_group() as group:
+        async with TaskGroup() as group:
             for _ in range(min(concurrency, self._count)):
                 group.start_soon(self._work, group)
         if self._error is not None:

@@ -29,8 +29,7 @@ from codec_agents.runtime.outputs import SinkOutput
 from codec_agents.telemetry import run_scope
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
+    from codec_agents.concurrency.task_group import TaskGroup
     from codec_agents.plan.nodes import BuiltNode, Value
     from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.records.writer import Recorder, RecordPlace

@@ -9,7 +9,8 @@ Rules:
   In a plan in which a node may end before its sources, every node has one: a node that only a router or a
   failure can start waits at its gate, and a node without consumers is stopped.
 - A task never raises into the group. The first failure is kept and the other tasks are cancelled, so the
-  caller gets that failure itself and not an exception group.
+  caller gets that failure itself and not an exception group. The exit of the program is no failure of a
+  node: no policy handles it, and it goes through to the caller.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import anyio
 
 from codec_agents.concurrency.event_loop import is_being_cancelled
 from codec_agents.concurrency.signal import Signal
+from codec_agents.concurrency.task_group import EXITS, TaskGroup
 from codec_agents.events import NodeFailed, NodeFinished, Outcome, Usage
 from codec_agents.exceptions import (
     ApprovalRequiredError,
@@ -112,14 +114,13 @@ class Executor:
                 await self._start()
                 await self._run_startable()
             else:
-                async with anyio.create_task_group() as self.context.group:
+                async with TaskGroup() as self.context.group:
                     await self._start()
                     await self._run_startable()
         # Before the sinks are closed: their readers must not take the output for complete.
-        except BaseException:
-            self.error = self.error or RunCancelledError(
-                f"the run of {self.plan.name!r} was abandoned by its caller"
-            )
+        except BaseException as error:
+            left = RunCancelledError(f"the run of {self.plan.name!r} was abandoned by its caller")
+            self.error = error if isinstance(error, EXITS) else self.error or left
             raise
         finally:
             for sink in self.context.sinks.values():
@@ -238,12 +239,12 @@ class Executor:
             raise
         except Exception as error:
             return await self._handle_failure(node, wiring, error)
-        except (asyncio.CancelledError, SystemExit) as error:
-            if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
+        except asyncio.CancelledError as error:
+            if is_being_cancelled():
                 raise
             # A function or an engine raised it, for example by awaiting a task that was cancelled elsewhere.
             # It would end this task without a word, and the run as if the nodes behind had nothing to say.
-            stray = RuntimeError(f"{type(error).__name__} from within, and nothing has cancelled the run")
+            stray = RuntimeError("CancelledError from within, and nothing has cancelled the run")
             stray.__cause__ = error
             return await self._handle_failure(node, wiring, stray)
         return False

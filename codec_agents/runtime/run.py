@@ -11,6 +11,7 @@ import anyio
 
 from codec_agents.concurrency.deadline import new_scope
 from codec_agents.concurrency.signal import Signal
+from codec_agents.concurrency.task_group import TaskGroup
 from codec_agents.events import Outcome, RunFinished, RunStarted, Usage
 from codec_agents.exceptions import (
     ApprovalRequiredError,
@@ -31,8 +32,6 @@ from codec_agents.runtime.result import RunResult
 from codec_agents.tools.calls import call_key
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
     from codec_agents.plan.nodes import Value
     from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.records.writer import Recorder
@@ -75,7 +74,7 @@ class Run:
         self._group: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
-        self._group = anyio.create_task_group()
+        self._group = TaskGroup()
         await self._group.__aenter__()
         self._group.start_soon(self._execute_in_task, name=f"codec run {self._context.plan.name}")
         return self

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
+from codec_agents.concurrency.task_group import TaskGroup
 from codec_agents.exceptions import BatchError
 from codec_agents.pipeline import Pipeline
 from codec_agents.records.writer import Durability
@@ -163,7 +164,7 @@ class _Workers:
         self._error: Exception | None = None
 
     async def run(self, concurrency: int) -> None:
-        async with anyio.create_task_group() as group:
+        async with TaskGroup() as group:
             for _ in range(concurrency):
                 group.start_soon(self._work, group.cancel_scope)
         if self._error is not None:

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable
 
 import anyio
 
+from codec_agents.concurrency.task_group import TaskGroup
 from codec_agents.server.answers import FAILURES, Answer
 from codec_agents.server.backends.backend import Backend, BrokenOffError, Job
 from codec_agents.server.exchanges import Exchange
@@ -55,7 +56,7 @@ async def deliver(
     """
     delivery = _Delivery(form, exchange, settings, send, running)
     failure: Exception | None = None
-    async with anyio.create_task_group() as group:
+    async with TaskGroup() as group:
         # From the beginning on: a client may leave before there is a first id.
         group.start_soon(delivery.watch, receive, group.cancel_scope)
         group.start_soon(delivery.drop_if_stalled, group.cancel_scope)
@@ -76,7 +77,7 @@ async def _run(
 ) -> BrokenOffError | HttpError | None:
     """Run the generation; return what broke it off, caught before it meets a back end's own task groups."""
     # The group inside: `fill` must have ended before the back end closes the frames that it reads.
-    async with backend.generate(job) as frames, anyio.create_task_group() as group:
+    async with backend.generate(job) as frames, TaskGroup() as group:
         source = frames if backend.stops_itself else _until_stop(frames, job)
         if gather:
             gathering = Gathering()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from codec_agents.concurrency.task_group import TaskGroup
 from codec_agents.engines.base import GenerationRequest, context_of, preparing
 from codec_agents.exceptions import EngineError
 from codec_agents.plan.nodes import PromptedNode
@@ -107,6 +108,6 @@ async def prepare_engines(built: BuiltPipeline, *, within: float) -> None:
             await prepare(node)
 
     with anyio.move_on_after(within):
-        async with anyio.create_task_group() as group:
+        async with TaskGroup() as group:
             for node in prompted_nodes(built).values():
                 group.start_soon(guarded, node)

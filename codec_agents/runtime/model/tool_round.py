@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import anyio
-from anyio.abc import TaskGroup
 
+from codec_agents.concurrency.task_group import TaskGroup
 from codec_agents.events import ToolFinished, ToolStarted
 from codec_agents.runtime.pause import Decision, PausedTurn, PendingCall, SettledCall
 from codec_agents.tools.calls import ToolContext, call_key
@@ -66,7 +66,7 @@ class ToolRound:
     async def _open(self) -> TaskGroup:
         """Open the task group of the calls; most turns have no calls and need none."""
         if self._group is None:
-            self._group = anyio.create_task_group()
+            self._group = TaskGroup()
             await self._group.__aenter__()
         return self._group
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from codec_agents.concurrency.task_group import TaskGroup
 from codec_agents.plan.nodes import PromptedNode
 from codec_agents.plan.variants import prompted_nodes
 from codec_agents.runtime.nodes.items import Items
@@ -58,7 +59,7 @@ class ItemRuns:
 
     async def run(self, items: Items) -> None:
         """Run the body for each item; the first failure, of an item or of the stream, stops the others."""
-        async with anyio.create_task_group() as group:
+        async with TaskGroup() as group:
             try:
                 await self._start_all(items, group)
             except Exception as error:
@@ -66,7 +67,7 @@ class ItemRuns:
         if self._errors:
             raise self._errors[0]
 
-    async def _start_all(self, items: Items, group: anyio.abc.TaskGroup) -> None:
+    async def _start_all(self, items: Items, group: TaskGroup) -> None:
         position = 0
         async for item in items:
             if self._context.run.stopping:  # the items that have begun end, and leave
@@ -79,7 +80,7 @@ class ItemRuns:
             group.start_soon(self._run_item, position, item, group)
             position += 1
 
-    async def _run_item(self, position: int, item: Value, group: anyio.abc.TaskGroup) -> None:
+    async def _run_item(self, position: int, item: Value, group: TaskGroup) -> None:
         values = {**self._values, self._node.over: item}
         try:
             try:
@@ -90,7 +91,7 @@ class ItemRuns:
         except Exception as error:
             self._fail(error, group)
 
-    def _fail(self, error: Exception, group: anyio.abc.TaskGroup) -> None:
+    def _fail(self, error: Exception, group: TaskGroup) -> None:
         self._errors.append(error)
         group.cancel_scope.cancel()
 

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
+from codec_agents.concurrency.task_group import TaskGroup
 from codec_agents.exceptions import ApprovalRequiredError, RunError
 from codec_agents.server.backends.backend import BrokenOffError, Job
 from codec_agents.server.backends.pipeline_failures import failure
@@ -60,7 +60,7 @@ class RunAnswer:
         Raises:
             HttpError: the run failed.
         """
-        async with anyio.create_task_group() as group:
+        async with TaskGroup() as group:
             if self._job.progress is not None:
                 self._queue = self._watch(group)
             refused = None

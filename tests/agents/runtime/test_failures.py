@@ -445,26 +445,18 @@ async def awaits_what_was_cancelled(value: str) -> str:
     raise asyncio.CancelledError
 
 
-async def exits(value: str) -> str:
-    raise SystemExit(3)
-
-
-def exits_in_a_thread(value: str) -> str:
-    raise SystemExit(3)
-
-
-@pytest.mark.parametrize("function", [awaits_what_was_cancelled, exits, exits_in_a_thread])
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
 @pytest.mark.parametrize("on_failure", ["fail", "skip"])
-async def test_a_cancellation_or_an_exit_that_a_function_raises_is_the_failure_of_its_node(
-    function: Any, beside: bool, on_failure: Any
+async def test_a_cancellation_that_a_function_raises_is_the_failure_of_its_node(
+    beside: bool, on_failure: Any
 ) -> None:
     """Nothing has cancelled the run, which would else end as if the node had nothing to say."""
     p = Pipeline("strays").input("q")
     if beside:  # in the caller's task, and the function in another one
         p.function("other", lambda value: value, wants="text").connect("q", "other")
         p.sink("told").connect("other", "told")
-    p.function("f", function, wants="text", policy={"on_failure": on_failure}).connect("q", "f")
+    policy = {"on_failure": on_failure}
+    p.function("f", awaits_what_was_cancelled, wants="text", policy=policy).connect("q", "f")
     p.function("behind", lambda value: value, wants="text").connect("f", "behind")
     p.sink("out").connect("behind", "out")
     if on_failure == "skip":
