@@ -36,9 +36,10 @@ async def shown_errors(server: str, secrets: Iterable[str] = ()) -> AsyncIterato
         server: the name before each line.
         secrets: values that are not shown.
     """
+    hidden = SecretTexts(secrets)
     reading, writing = os.pipe()
     # Not a task: a run whose tasks are all cancelled must not lose what the server says at its end.
-    reader = Thread(target=_show, args=(reading, server, SecretTexts(secrets)), daemon=True)
+    reader = Thread(target=_show, args=(reading, server, hidden), daemon=True)
     reader.start()
     try:
         with os.fdopen(writing, "w", encoding="utf-8") as file:

@@ -23,6 +23,8 @@ class EngineSecrets(SecretTexts):
 
     __slots__ = ()
 
+    any_case = True
+
     def seal(self, error: Failure) -> Failure:
         """Return an error that is fit to leave the engine.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from codec_agents.tools.server_errors import MAX_BYTES, MAX_LINE, shown_errors
@@ -9,10 +11,10 @@ from codec_agents.tools.server_errors import MAX_BYTES, MAX_LINE, shown_errors
 KEY = "-----BEGIN KEY-----\nMIIEvQIBADAN\nBgkqhkiG9w0B\n-----END KEY-----\n"
 
 
-async def shown(capfd: pytest.CaptureFixture[str], written: str, *secrets: str) -> str:
+async def shown(capfd: pytest.CaptureFixture[str], written: str | bytes, *secrets: str) -> str:
     """Return the standard error of this process after a server has written to its own."""
     async with shown_errors("srv", secrets) as file:
-        file.write(written)
+        file.write(written) if isinstance(written, str) else file.buffer.write(written)
     return capfd.readouterr().err
 
 
@@ -24,11 +26,13 @@ async def shown(capfd: pytest.CaptureFixture[str], written: str, *secrets: str) 
         (KEY, repr(KEY), "srv: '[secret]'\n"),
         ("tok-123456\n", "key=tok-123456\n", "srv: key=[secret]\n"),
         ("Bearer tok-123456\n", "key=tok-123456\n", "srv: key=[secret]\n"),
+        ("info", "INFO: info\n", "srv: INFO: [secret]\n"),
+        (os.fsdecode(b"tok-\xff"), b"key=tok-\xff\n", "srv: key=[secret]\n"),
         ("\r\n", "a\r\nb\n\n", "srv: a\nsrv: b\nsrv: \n"),
     ],
 )
 async def test_each_line_of_a_secret_is_hidden(
-    capfd: pytest.CaptureFixture[str], secret: str, written: str, expected: str
+    capfd: pytest.CaptureFixture[str], secret: str, written: str | bytes, expected: str
 ) -> None:
     assert await shown(capfd, written, secret) == expected
 
