@@ -33,9 +33,9 @@ LOWEST := .venv-lowest
 LOWEST_EXTRAS := $(EXTRAS),langchain,parquet,schemas
 RELEASE := .venv-release
 
-# Lines and branches of both packages, in percent. A lower bound: a part of the quick suite reaches it. Raise it to
-# what `make coverage` prints.
-COVERAGE_FLOOR := 63
+# Lines and branches of both packages, in percent: a little below the 94 that `make coverage` prints without the
+# environments of trainers, Ray, DBOS and real models, whose adapters count as not covered.
+COVERAGE_FLOOR := 92
 
 .PHONY: test-trainers docs lock coverage release test-lower-bounds demo test test-slow test-all test-models test-laptop test-engines test-sglang llamacpp family-vectors real-files lint format bench fuzz soak test-bridges clean help
 help:  ## Say what each target does.
@@ -223,7 +223,7 @@ release: $(TOOLS)/ready  ## Build wheel and sdist into dist/, check them, and ru
 	@$(TOOLS)/bin/python -m twine check --strict dist/*
 	@$(PYTHON) -m venv $(RELEASE)
 	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
-	@cd $(RELEASE) && bin/python -P -m codec_agents.cli --version && bin/codec-agents demo >demo.txt && tail -1 demo.txt
+	@cd $(RELEASE) && bin/python -P -m codec_agents.cli --version && COLUMNS=110 bin/codec-agents demo >demo.txt && tail -1 demo.txt
 	@cd $(RELEASE) && bin/codec-agents init desk >/dev/null && bin/codec-agents run desk/pipeline.yaml --quiet --input question="How long?"
 	@ls -l dist
 
