@@ -8,15 +8,19 @@ The rules of this file:
 3. The search works on bytes, so a character that is split over tokens needs no care. A token that a call
    shares with the text beside it is divided: the text's part is encoded anew, exact to the byte.
 4. How the ids were cut into feeds never changes what comes out, put together.
-5. The cost of a turn is linear in its bytes: no byte is searched again that a search has settled.
+5. The cost of a turn is linear in its bytes: no byte is searched again that a search has settled, and of
+   the marks before one end, `MOST_TRIED` and the last are tried.
 """
 
 from __future__ import annotations
 
+import re
 from codecs import utf_8_decode
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import islice
 from typing import Protocol
 
 from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
@@ -30,6 +34,10 @@ WHITE_SPACE = b" \t\r\n"
 
 UNDECIDED_BYTES = 512
 """The bytes behind a mark within which it is decided whether a call begins: longer than any tool's name."""
+
+MOST_TRIED = 32
+"""The first marks before one end that are tried as the beginning of its call. A call whose payload names its
+own mark is found as well; each try reads all up to the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +87,14 @@ class TextLane:
         "_form",
         "_ids",
         "_longest_start",
+        "_mark",
         "_search_from",
         "_shared",
         "_start",
         "_state",
         "_test",
+        "_tried",
+        "_tried_at",
         "_widths",
     )
 
@@ -96,21 +107,26 @@ class TextLane:
     ) -> None:
         self._form = form
         self._longest_start = max(map(len, form.starts))
+        self._mark = re.compile(b"|".join(map(re.escape, form.starts)))
         self._bytes = token_bytes
         self._encode = encode
         self._test = test
         self._state = _State.SEARCH
         # What is held: ids, how many bytes of each are held, the bytes, and the position of the first id.
-        self._ids: list[int] = []
-        self._widths: list[int] = []
+        self._ids: deque[int] = deque()
+        self._widths: deque[int] = deque()
         self._data = bytearray()
         self._start = 0
         # Whether a call before has taken the first bytes of the first held token.
         self._shared = False
-        # Places in the bytes: no mark begins before the first; the mark of the call; no end before the last.
+        # Places in the bytes: no mark begins before the first, which is that of the mark while there is one;
+        # where its call begins; no end before the last.
         self._search_from = 0
         self._call_at = 0
         self._end_from = 0
+        # How many marks were tried in vain with the end at a place.
+        self._tried = 0
+        self._tried_at = 0
 
     def feed(self, ids: Sequence[int], start: int) -> list[TurnEvent]:
         """Take content that begins at a position of the turn; return what is decided."""
@@ -131,10 +147,10 @@ class TextLane:
         """End the answer; return what was held. A call without its end is closed only if nothing ends it."""
         events: list[TurnEvent] = []
         while self._state in (_State.MARK, _State.CALL):  # a mark that is rejected may hide another one
-            if self._test.is_call(self._payload(len(self._data))):
+            if self._is_call(len(self._data)):
                 self._give_call(len(self._data), events, closed=proper and self._form.end is None)
                 break
-            self._reject()
+            self._reject(len(self._data))
             while _STEPS[self._state](self, events):
                 pass
         self._release(len(self._data), events, final=True)
@@ -150,9 +166,8 @@ class TextLane:
 
     def _find_mark(self, events: list[TurnEvent]) -> bool:
         data, begin = self._data, self._search_from
-        found = [at for start in self._form.starts if (at := data.find(start, begin)) >= 0]
-        if found:
-            self._search_from = self._call_at = min(found)
+        if found := self._mark.search(data, begin):
+            self._search_from = self._call_at = found.start()
             self._release(self._call_at, events)
             self._state = _State.MARK
             return True
@@ -185,13 +200,11 @@ class TextLane:
 
     def _decide(self, _events: list[TurnEvent]) -> bool:
         """Decide whether a call begins behind the mark."""
-        payload = self._begun_payload()
-        end = self._next_end()
-        whole = end >= 0 or len(payload) >= UNDECIDED_BYTES
-        if end >= 0:  # it may begin within the mark, so that nothing is between them
-            payload = payload[: max(0, len(payload) - (len(self._data) - end))]
+        begin, end = self._payload_at(), self._next_end()
+        stop = len(self._data) if end < 0 else max(begin, end)  # it may begin within the mark
+        whole = end >= 0 or stop - begin >= UNDECIDED_BYTES
         # A character that is not whole yet decides nothing.
-        text, _ = utf_8_decode(payload[:UNDECIDED_BYTES], "replace", False)
+        text, _ = utf_8_decode(self._data[begin : min(stop, begin + UNDECIDED_BYTES)], "replace", False)
         begins = self._test.begins(text)
         if begins is None and not whole:
             return False
@@ -205,8 +218,8 @@ class TextLane:
         at = self._next_end()
         if self._form.end is None or at < 0:
             return False
-        if not self._test.is_call(self._payload(at)):
-            self._reject()
+        if not self._is_call(at):
+            self._reject(at)
             return True
         self._give_call(at + len(self._form.end), events, closed=True)
         self._state = _State.SEARCH
@@ -225,22 +238,31 @@ class TextLane:
         self._release(len(self._data), events, final=True)
         return False
 
-    def _reject(self) -> None:
-        """Take the mark for text, and look for the next one."""
+    def _reject(self, end: int | None = None) -> None:
+        """Take the mark for text, and look for the next one: with an end, for one that may be tried."""
         self._search_from = self._call_at + 1
         self._state = _State.SEARCH if self._form.anywhere else _State.PASS
+        if end is None:
+            return
+        self._tried = self._tried + 1 if self._tried_at == end else 1
+        self._tried_at = end
+        if self._tried == MOST_TRIED:
+            last = max(self._data.rfind(start, self._search_from, end) for start in self._form.starts)
+            # Without one, a mark that the end is in may still begin before it.
+            self._search_from = max(self._search_from, end - self._longest_start + 1 if last < 0 else last)
 
-    def _begun_payload(self) -> bytearray:
-        """Return what is held behind the mark, the mark included where the family keeps it."""
-        data = self._data[self._call_at :].lstrip(WHITE_SPACE)
+    def _is_call(self, end: int) -> bool:
+        return self._test.is_call(self._payload(end))
+
+    def _payload_at(self) -> int:
+        """Return where the payload begins: behind the mark, or at it where the family keeps it."""
+        at = self._search_from
         if self._form.keep_start:
-            return data
-        start = max((start for start in self._form.starts if data.startswith(start)), key=len)
-        return data[len(start) :]
+            return at
+        return at + max(len(start) for start in self._form.starts if self._data.startswith(start, at))
 
     def _payload(self, end: int) -> str:
-        payload = self._begun_payload()
-        return payload[: len(payload) - (len(self._data) - end)].decode("utf-8", "replace")
+        return self._data[self._payload_at() : end].decode("utf-8", "replace")
 
     # What is decided leaves the lane.
 
@@ -252,15 +274,22 @@ class TextLane:
         if head := self._data[: self._call_at] if self._form.anywhere else b"":
             self._give_encoded(head, events)
         count = self._count_covering(stop)
-        events.append(CallRegion(tuple(self._ids[:count]), self._start, self._start + count, closed, text))
-        rest = sum(self._widths[:count]) - stop
+        ids = tuple(islice(self._ids, count))
+        events.append(CallRegion(ids, self._start, self._start + count, closed, text))
+        rest = sum(islice(self._widths, count)) - stop
         self._shared = rest > 0
+        self._drop(count - 1 if rest else count, stop)
         if rest:  # the last token goes on with text: it is divided
-            count -= 1
-            self._widths[count] = rest
-        del self._ids[:count], self._widths[:count], self._data[:stop]
+            self._widths[0] = rest
+        self._search_from = self._call_at = self._end_from = self._tried_at = 0
+
+    def _drop(self, count: int, width: int) -> None:
+        """Drop ids and bytes that are decided; what is held behind them is not moved."""
+        for _ in range(count):
+            self._ids.popleft()
+            self._widths.popleft()
+        del self._data[:width]
         self._start += count
-        self._search_from = self._call_at = self._end_from = 0
 
     def _give_encoded(self, spelled: bytes | bytearray, events: list[TurnEvent]) -> None:
         """Give the part of a token that is not a call's."""
@@ -272,40 +301,41 @@ class TextLane:
 
         An unfinished character stays: a token that a call divides must be encoded anew with all of it.
         """
-        count = self._count_within(size)
-        while count and not final and not self._ends_whole(count):
+        count, width = self._count_within(size)
+        while count and not final and not self._ends_whole(width):
             count -= 1
+            width -= self._widths[count]
         if not count:
             return
-        first = 1 if self._shared else 0
-        if first:  # the call has taken its token's head: the rest has no id of its own
-            while first < count and not self._ends_whole(first):
+        first = 0
+        if self._shared:  # the call has taken its token's head: the rest has no id of its own
+            first, begin = 1, self._widths[0]
+            while first < count and not self._ends_whole(begin):
+                begin += self._widths[first]
                 first += 1
-            self._give_encoded(self._data[: sum(self._widths[:first])], events)
+            self._give_encoded(self._data[:begin], events)
             self._shared = False
         if first < count:
-            events.append(PortIds("answer", tuple(self._ids[first:count]), self._start + first))
-        width = sum(self._widths[:count])
-        del self._ids[:count], self._widths[:count], self._data[:width]
-        self._start += count
+            events.append(PortIds("answer", tuple(islice(self._ids, first, count)), self._start + first))
+        self._drop(count, width)
         self._search_from = max(0, self._search_from - width)
         self._call_at = max(0, self._call_at - width)
         self._end_from = max(0, self._end_from - width)
+        self._tried_at = max(0, self._tried_at - width)
 
-    def _ends_whole(self, count: int) -> bool:
-        """Return whether the first ids end with a whole character."""
-        width = sum(self._widths[:count])
+    def _ends_whole(self, width: int) -> bool:
+        """Return whether the first bytes end with a whole character."""
         tail = self._data[max(0, width - 4) : width]  # no character is longer
         return utf_8_decode(tail, "replace", False)[1] == len(tail)
 
-    def _count_within(self, size: int) -> int:
-        """Return how many ids lie wholly within the first bytes."""
+    def _count_within(self, size: int) -> tuple[int, int]:
+        """Return how many ids lie wholly within the first bytes, and how many bytes they have."""
         total = 0
         for count, width in enumerate(self._widths):
+            if total + width > size:
+                return count, total
             total += width
-            if total > size:
-                return count
-        return len(self._widths)
+        return len(self._widths), total
 
     def _count_covering(self, size: int) -> int:
         """Return how many ids the first bytes touch."""

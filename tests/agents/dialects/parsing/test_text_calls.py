@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec_agents.dialects.parsing.text_calls import TextForm, TextLane
+from codec_agents.dialects.parsing.text_calls import MOST_TRIED, TextForm, TextLane
 from codec_agents.dialects.values import CallRegion, PortIds
 from tests.cases import cases
 from tests.limits import within
@@ -74,6 +74,75 @@ def test_a_long_call_is_found_in_linear_time(form, text):
         (call,) = events_of(form, text)
     assert isinstance(call, CallRegion)
     assert (bytes(call.ids), call.closed, call.start, call.stop) == (text, True, 0, len(text))
+
+
+class Counted(bytearray):
+    """Counts the bytes that are copied out of it or searched."""
+
+    steps = 0
+
+    def __getitem__(self, place):
+        found = super().__getitem__(place)
+        Counted.steps += len(found) if isinstance(place, slice) else 1
+        return found
+
+    def find(self, part, begin):
+        at = super().find(part, begin)
+        Counted.steps += (len(self) if at < 0 else at) - begin
+        return at
+
+
+class Tries:
+    """Takes every mark for the beginning of a call, or none, and counts the bytes of whole payloads."""
+
+    def __init__(self, *, begins: bool) -> None:
+        self._begins = begins
+        self.read = 0
+        self.tries = 0
+
+    def begins(self, _payload: str) -> bool:
+        return self._begins
+
+    def is_call(self, payload: str) -> bool:
+        self.tries += 1
+        self.read += len(payload)
+        return payload == "last"
+
+
+TWO_MARKED = TextForm((b"<|tool_call|>", b"<tool_call>"), b"</tool_call>", anywhere=True, keep_start=False)
+
+
+def steps_of(form, tokens, test, size):
+    """Return the answer and the calls of tokens that come some at a time, and the steps that it took."""
+    lane, ids = lane_of(form, tokens, test), range(len(tokens))
+    lane._data, Counted.steps = Counted(), 0
+    events = [e for at in range(0, len(ids), size) for e in lane.feed(ids[at : at + size], at)]
+    events += lane.flush(proper=True)
+    answer = [each for event in events if isinstance(event, PortIds) for each in event.ids]
+    return answer, [event for event in events if isinstance(event, CallRegion)], Counted.steps
+
+
+@pytest.mark.parametrize("size", [16, MANY])
+@pytest.mark.parametrize("form", [TAGGED, TWO_MARKED])
+def test_marks_that_begin_no_call_cost_steps_in_proportion(form, size):
+    tokens = [b"<tool_call>", b" x "] * 400
+    answer, calls, steps = steps_of(form, tokens, Tries(begins=False), size)
+    assert (answer, calls) == (list(range(len(tokens))), [])
+    # Each decision reads at most 512 bytes behind its mark, and ends of characters.
+    assert steps < 400 * 600
+
+
+@pytest.mark.parametrize("size", [16, MANY])
+@pytest.mark.parametrize("end", [b"</tool_call>", b""])
+def test_of_many_marks_before_one_end_the_first_and_the_last_are_tried(end, size):
+    """Each would read all up to the end."""
+    begun = [b"<tool_call>", b'{"a'] * 400
+    test = Tries(begins=True)
+    answer, calls, _ = steps_of(TAGGED, [*begun, end], test, size)
+    assert (len(answer), calls, test.tries) == (801, [], MOST_TRIED + 1)
+    assert test.read < (MOST_TRIED + 1) * sum(map(len, begun))
+    [call] = steps_of(TAGGED, [*begun, b"<tool_call>", b"last", end], test, size)[1]
+    assert (call.text, call.closed) == ("last", bool(end))
 
 
 @settings(max_examples=cases(300))
