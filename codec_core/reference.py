@@ -121,6 +121,8 @@ def encode_stretch(vocabulary: Vocabulary, text: str, *, first: bool) -> list[in
     refuse_rules(vocabulary)
     vocab, facts = vocabulary.map.vocab or {}, vocabulary.facts
     metaspace = vocabulary.map.encoder == "metaspace"
+    # The reference marks spaces either as it normalizes, before it looks for tokens in normalized text, or as
+    # it cuts, after that. Only the latter spares a text that begins with a space the prefix.
     marks_before = metaspace and not facts.metaspace_prefix_once
 
     def normalize(text: str, *, first: bool) -> str:
@@ -142,6 +144,7 @@ def encode_stretch(vocabulary: Vocabulary, text: str, *, first: bool) -> list[in
         elif metaspace:
             found += encode_metaspace(vocabulary, part, first=first)
         else:
+            # What the map states, and not `facts`: byte-level vocabularies have no such prefix by default.
             prefixed = vocabulary.map.metaspace_prefix == "always" and not part.startswith(" ")
             found += encode_byte_level(vocabulary, " " + part if prefixed else part)
         first = False

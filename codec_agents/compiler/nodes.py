@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -43,6 +42,7 @@ from codec_agents.plan.nodes import (
 from codec_agents.plan.output import OutputForm, form_of
 from codec_agents.plan.plan import BuiltLoop, BuiltMap
 from codec_agents.prompts import PromptIds
+from codec_agents.references.signatures import signature_of
 from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.functions import Function
 from codec_agents.tools.tool import Tool, Toolset
@@ -295,7 +295,7 @@ def _check_arguments(call: Callable[..., Any], names: Sequence[str]) -> None:
     """
     try:
         # The callable's own: what it decorates may be given other arguments.
-        signature = inspect.signature(call, follow_wrapped=False)
+        signature = signature_of(call, follow_wrapped=False)
     except (TypeError, ValueError):  # some callables of C tell none
         return
     try:

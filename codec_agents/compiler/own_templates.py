@@ -1,8 +1,9 @@
 """The chat template that a model's files hold beside its tokenizer, for the check of the dialect.
 
 What stands beside a `tokenizer.json` on the disk is read when it is asked for. What is in a GGUF file, or
-was fetched from the hub, is kept in the cache of maps under the hash of the map: maps themselves hold no
-template, since their hash names the vocabulary alone.
+was fetched from the hub, is kept in the cache of maps under the hash of the map. A map that is built from a
+`tokenizer.json` or a GGUF file holds the template that was there, and has another hash with another template;
+published maps may hold none.
 """
 
 from __future__ import annotations

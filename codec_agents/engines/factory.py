@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from codec_agents.engines.base import Engine
 from codec_agents.engines.options import CONNECTION, OPTIONS, SCRIPTED, read_options
 from codec_agents.references.engine_kinds import ENTRY_POINTS, is_installed_kind
+from codec_agents.references.signatures import signature_of
 
 if TYPE_CHECKING:
     from codec_agents.engines.http.clients import HttpClient
@@ -123,7 +123,7 @@ def _made(kind: str, source: Any, **arguments: Any) -> Engine:
     # Looked at before the call, whose own `TypeError` would look the same. The kinds here have typed options.
     if kind not in KINDS:
         try:
-            inspect.signature(make).bind(source, **arguments)
+            signature_of(make).bind(source, **arguments)
         except TypeError as error:
             raise ValueError(f"the engine of kind {kind!r} cannot be made so: {error}") from None
     return make(source, **arguments)

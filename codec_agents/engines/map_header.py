@@ -15,7 +15,8 @@ def map_agrees(headers: Mapping[str, str], held: str, map_id: str) -> tuple[bool
     """Return whether the map that an answer names is the one held, and the name; None where it names none.
 
     Forms: a hash, with or without `sha256:` and in quotes or not; after the map's id and an `@` or a space,
-    also shortened; the id alone; a URL, whose hash is in `Codec-Tokenizer-Map-Hash` beside it.
+    also shortened; the id alone; a URL, whose hash is in `Codec-Tokenizer-Map-Hash` beside it. What follows
+    the id and is no hash, such as a version, names no map.
 
     Args:
         headers: of the answer, by names in lower case.
@@ -29,7 +30,12 @@ def map_agrees(headers: Mapping[str, str], held: str, map_id: str) -> tuple[bool
     shown = beside or named
     if not shown:
         return None
-    found = _HASH.fullmatch(re.split(r"[@\s]", shown.lower())[-1])
+    last = re.split(r"[@\s]", shown.lower())[-1]
+    found = _HASH.fullmatch(last)
     if found is None:
-        return shown == map_id, shown
+        # Behind the id is a version, or too few digits to tell; digits that are wrong tell all the same.
+        tells_nothing = re.match(rf"{re.escape(map_id)}[@\s]", shown) and (
+            not last.startswith("sha256:") or held.lower().startswith(last)
+        )
+        return None if tells_nothing else (shown == map_id, shown)
     return held.lower().removeprefix("sha256:").startswith(found[1]), shown

@@ -18,6 +18,7 @@ from codec_agents.graph.chat import Chat, ChatPiece
 from codec_agents.graph.fields import PolicyLike
 from codec_agents.graph.live import LiveObjects
 from codec_agents.graph.output import Output
+from codec_agents.references.signatures import signature_of
 
 PromptLike: TypeAlias = str | Chat | Sequence[ChatPiece | Mapping[str, str]]
 """The user's turn, a chat, or pieces that are assembled by hand."""
@@ -107,7 +108,7 @@ def argument_names(call: CallableLike) -> list[str] | None:
     if isinstance(call, str):  # a reference, which is imported by the build and not before
         return None
     try:
-        parameters = inspect.signature(call).parameters.values()
+        parameters = signature_of(call).parameters.values()
     except (TypeError, ValueError):  # some callables of C tell none
         return None
     named = [each for each in parameters if each.kind not in _VARIADIC]

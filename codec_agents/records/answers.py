@@ -67,13 +67,17 @@ def answer(path: str | Path, decisions: Mapping[str, bool | str]) -> None:
         PauseError: The run waits for no decision, or the decisions are not those that it waits for.
         RecordError: The record cannot be read, or is being written.
     """
-    waits = read_record(path).waiting
+    record = read_record(path)
+    waits = record.waiting
     if waits is None:
         raise PauseError(f"the run that {path} records waits for no decision")
     check_decisions(waits["calls"], decisions, f"the run that {path} records")
 
-    # Again, under the lock: another answer may have come since the record was read.
+    # Again, under the lock: another answer, or another record, may have come since this one was read.
     def check(lines: SealedLines) -> None:
+        first, _ = next(lines, (b"", ""))
+        if _run_id(first) != record.header.get("run_id"):
+            raise PauseError(f"{path} has become the record of another run; look at it again")
         if any(_answered(line) == waits["pause"] for line, _ in lines):
             raise PauseError(f"the pause was answered already, says {path}")
 

@@ -81,10 +81,13 @@ def check_special_tokens(special: Mapping[str, int], vocab: Mapping[str, int] | 
     """
     if not special:
         return
-    if any(not 0 <= number <= MAX_ID for number in special.values()):
-        raise TokenizerMapValidationError("special_tokens: an id is outside 0..2^32-1")
+    for name, number in special.items():
+        if not 0 <= number <= MAX_ID:
+            raise TokenizerMapValidationError(
+                f"special_tokens: the id {number} of {name!r} is outside 0..2^32-1"
+            )
     if "" in special:
-        raise TokenizerMapValidationError("special_tokens: a name is empty")
+        raise TokenizerMapValidationError(f"special_tokens: the name of id {special['']} is empty")
     _name_conflict("special_tokens", special)
     if vocab is not None:
         _check_special_owners(special, vocab)

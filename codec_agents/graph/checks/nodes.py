@@ -96,7 +96,13 @@ def _routers(checked: Checked) -> Iterator[Fault]:
                 ("nodes", name, "labels"), "an empty label", "give it a text that the model can answer"
             )
             continue
+        seen: dict[bytes, str] = {}
         for label in node.labels:
+            # In the letters whose case does not count where answers are read.
+            other = seen.setdefault(label.encode("utf-8", "surrogatepass").lower(), label)
+            if other != label:
+                found = f"the label differs from {other!r} only in case, which does not count in answers"
+                yield error(("nodes", name, "labels", label), found, "give it another text")
             if label[0] in LEFT_OUT:
                 found = f"the label {label!r} is never found: answers are read from behind their white space"
                 yield error(("nodes", name, "labels", label), found, f"write {label.lstrip(LEFT_OUT)!r}")

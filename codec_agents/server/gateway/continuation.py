@@ -293,7 +293,11 @@ class _Writer:
     def _without_reasoning(
         self, found: Found, node: Node, known: array[int], behind: Sequence[Message]
     ) -> array[int]:
-        """Return known ids without the reasoning that the family's template, or the client, leaves out."""
+        """Return known ids without the reasoning that the family's template, or the client, leaves out.
+
+        All of it behind the earliest place goes: a template leaves out that of every turn there, and a client
+        that leaves out a turn's reasoning is taken to leave out that of the turns behind it.
+        """
         begin = self._leaves_out_from(found, node, behind)
         # A broken turn may have been cut before it.
         if begin is None or begin > len(known):

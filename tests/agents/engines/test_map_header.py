@@ -22,7 +22,10 @@ ID = "qwen/qwen2"
         (ID, True),
         (OTHER, False),
         (f"{ID} sha256:01234568", False),
-        (f"{ID} sha256:0123", False),  # too short to tell
+        (f"{ID} sha256:0123", None),  # too short to tell
+        (f"{ID} sha256:0124", False),
+        (f"{ID}@v1", None),
+        (f"{ID}-base@v1", False),
         ("other/map", False),
         ("https://maps.example/qwen2.json", None),
         ("", None),

@@ -19,6 +19,7 @@ from codec_agents.exceptions import (
     ReplayError,
 )
 from codec_agents.records.answers import answer
+from codec_agents.records.appending import append_line
 from codec_agents.records.continuing import ContinuedRecorder
 from codec_agents.records.format import Chain
 from codec_agents.records.reader import read_record
@@ -280,6 +281,25 @@ def guarded(effects: Counter[str], **fields: Any) -> Pipeline:
     p = Pipeline("guarded").input("q").sink("reader")
     model(p, "m", scripted(script), tools=[pay], **fields)
     return p.connect("q", "m").connect("m", "reader")
+
+
+async def test_an_answer_is_not_written_to_the_record_of_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = tmp_path / "run.jsonl", tmp_path / "other.jsonl"
+    for each in (path, other):
+        with pytest.raises(ApprovalRequiredError):
+            await guarded(Counter()).run_or_recover(each, {"q": "go"}, run_id=each.stem).execute()
+    before = other.read_bytes()
+
+    def replaced(*arguments: Any) -> None:
+        other.replace(path)
+        append_line(*arguments)
+
+    monkeypatch.setattr("codec_agents.records.answers.append_line", replaced)
+    with pytest.raises(PauseError, match="the record of another run"):
+        answer(path, {"m/1/0": True})
+    assert path.read_bytes() == before
 
 
 async def test_an_approval_waits_in_the_record(tmp_path: Path) -> None:
