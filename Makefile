@@ -207,7 +207,7 @@ lock: $(TOOLS)/ready  ## The versions and hashes with which CI tests, made anew:
 coverage: .venv/dev  ## The quick suite with coverage; fails below the floor.
 	@$(BIN)/python -m coverage run -m pytest -p no:cacheprovider -n auto --dist worksteal
 	@$(BIN)/python -m coverage combine --quiet
-	@$(BIN)/python -m coverage report --fail-under=$(COVERAGE_FLOOR) --skip-covered --sort=cover | tail -40
+	@$(BIN)/python -m coverage report --fail-under=$(COVERAGE_FLOOR) --skip-covered --sort=cover
 
 # By constraints, and not by uv's `lowest-direct`: that takes a higher version where another package wants one.
 test-lower-bounds: $(TOOLS)/ready  ## The quick suite with the lowest versions that pyproject.toml allows.
