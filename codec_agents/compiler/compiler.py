@@ -172,7 +172,7 @@ class Build:
 
     def _edges(self, nodes: Mapping[str, BuiltNode]) -> list[BuiltEdge]:
         wires = self.flat.wires
-        return [*map(self._edge, wires, prefill_modes(wires, self.flat.nodes, nodes))]
+        return [*map(self._edge, wires, prefill_modes(wires, self.flat.nodes, nodes, is_body=self.is_body))]
 
     def _edge(self, wire: Wire, prefill: Mode) -> BuiltEdge:
         (source, port), (target, slot) = wire.source, wire.target

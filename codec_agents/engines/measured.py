@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import get_ident
+
+import anyio
 
 from codec_agents.engines.base import StreamStats
 
@@ -21,9 +26,6 @@ REMEMBERED = 256
 ROOM = 8
 """Requests of this process in flight from which on an engine has no room, where it reports no queue."""
 
-IDLE = 1
-"""The same for requests ahead that nothing declares."""
-
 
 class Measured:
     """The figures of one engine. The nodes of a pipeline that use it share them.
@@ -34,6 +36,10 @@ class Measured:
     def __init__(self) -> None:
         self.running = 0
         """Requests in flight."""
+        self.asking = 0
+        """Nodes that have begun to ask and have not finished, between two of their turns as well."""
+        self._yielding: dict[anyio.CancelScope, int] = {}
+        """The requests ahead that make way, each with the thread in which it can be cancelled."""
         self.reports_cached_ids = False
         """Whether an answer has told how many ids were found in the engine's cache."""
         self._queue: float | None = None
@@ -59,13 +65,41 @@ class Measured:
     def __exit__(self, *_: object) -> None:
         self.running -= 1
 
-    def has_room(self, most: int = ROOM) -> bool:
-        """Return whether a request ahead would delay no other one, as far as is known.
+    @contextmanager
+    def node_asks(self) -> Iterator[None]:
+        """Count a node while it asks; requests ahead that make way are closed first."""
+        self.asking += 1
+        for scope, thread in tuple(self._yielding.items()):
+            if thread == get_ident():  # a plan may run in several threads, each with its own event loop
+                scope.cancel()
+        try:
+            yield
+        finally:
+            self.asking -= 1
+
+    @contextmanager
+    def ahead(self, *, yields: bool) -> Iterator[anyio.CancelScope]:
+        """Count a request ahead while it is in flight.
 
         Args:
-            most: requests of this process in flight from which on the engine has no room.
+            yields: whether it is closed when a node begins to ask: its answer is needed by none, and on a
+                small server it takes the place, or the cache, of a conversation.
         """
-        return self.running < most and (self._queue or 0.0) < QUEUED
+        with self, anyio.CancelScope() as scope:
+            if yields:
+                self._yielding[scope] = get_ident()
+            try:
+                yield scope
+            finally:
+                self._yielding.pop(scope, None)
+
+    def has_room(self) -> bool:
+        """Return whether a request ahead would delay no other one, as far as is known."""
+        return self.running < ROOM and (self._queue or 0.0) < QUEUED
+
+    def is_idle(self) -> bool:
+        """Return whether nothing asks the engine, as far as is known."""
+        return not self.running and not self.asking and self.has_room()
 
     def gains(self, node: str) -> bool:
         """Return whether prompts of a node are worth sending ahead; asked once for each prompt."""

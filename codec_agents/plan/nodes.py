@@ -195,6 +195,20 @@ class BuiltRouter(PromptedNode):
     """The first id of each label, where the engine draws from these alone and one id is the whole answer."""
 
 
+def may_be_overtaken(source: BuiltNode, target: PromptedNode) -> bool:
+    """Return whether a prompt may by default be sent ahead while this source of it is still writing.
+
+    Only while a model writes, and on another engine: anything else may raise or choose otherwise until its
+    end. One whose run waits for a decision, or goes on without it when it fails, may leave the prompt unsent.
+    """
+    return (
+        isinstance(source, BuiltModel)
+        and source.engine is not target.engine
+        and source.policy.on_failure == "fail"
+        and not source.dispatcher.needs_approval
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class BuiltFunction(BuiltNode):
     """A function node: a Python callable."""

@@ -29,7 +29,7 @@ async def run_model(node: BuiltModel, wiring: Wiring, context: NodeContext) -> N
         await report_started(node, context)
         conversation = Conversation(node, wiring, context, scope, slots)
         try:
-            with WallTime(node, wiring):
+            with node.measured.node_asks(), WallTime(node, wiring):
                 reason = await conversation.hold(node)
         finally:  # the dispatcher belongs to the plan, and outlives the run whose calls it counts
             node.dispatcher.forget(run.run_id)

@@ -16,13 +16,14 @@ import anyio
 
 from codec_agents.concurrency.signal import Signal
 from codec_agents.engines.base import GenerationRequest, least_ids, reports_cached_ids
-from codec_agents.engines.measured import IDLE, ROOM
 from codec_agents.events import Usage
 from codec_agents.plan.nodes import declared_path
+from codec_agents.runtime.model.certainty import Certainty
 
 if TYPE_CHECKING:
     from codec_agents.plan.nodes import BuiltEdge, PromptedNode
     from codec_agents.runtime.context import NodeContext
+    from codec_agents.runtime.edges.handoff import Handoff
     from codec_agents.runtime.model.prompt import IncrementalPrompt
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Prefill:
         prompt: IncrementalPrompt,
         context: NodeContext,
         edges: Sequence[BuiltEdge],
+        handoffs: Sequence[Handoff],
     ) -> None:
         """Begin without a request.
 
@@ -60,6 +62,7 @@ class Prefill:
             prompt: its prompt, which grows.
             context: where it runs.
             edges: the edges into the prompt that ask for requests ahead.
+            handoffs: all edges into the prompt.
         """
         self._node = node
         self._prompt = prompt
@@ -69,8 +72,9 @@ class Prefill:
         self._budget = min(edge.prefill_budget for edge in edges)
         self._auto = all(edge.prefill_auto for edge in edges)
         """Whether measurements decide; an edge that asks for requests in any case goes before them."""
-        # By default only an idle engine: another request in the same batch may be rounded otherwise.
-        self._most = IDLE if all(edge.prefill_by_default for edge in edges) else ROOM
+        by_default = all(edge.prefill_by_default for edge in edges)
+        self._certainty = Certainty(node, context, handoffs) if by_default else None
+        """None where an edge or the engine declares requests ahead."""
         self._more = Signal()
         self._scope = anyio.CancelScope()
         self._stopped = False
@@ -113,21 +117,25 @@ class Prefill:
             await self._more.wait()
             if self._stopped:
                 return
-            prompt = self._beginning()
-            if len(prompt) < self.given + self._stride:
+            # First what costs nothing: this is asked each time that ids come.
+            if not self._has_room() or (length := self._length()) < self.given + self._stride:
                 continue
-            if self._auto and not self._node.measured.has_room(self._most):
-                continue
-            if self._ids + len(prompt) > self._budget:  # each is sent from its first id on, and counts whole
+            if self._ids + length > self._budget:  # each is sent from its first id on, and counts whole
                 return
-            await self._give(prompt)
+            if self._certainty is None or self._certainty.reached():
+                await self._give(length)
 
-    def _beginning(self) -> list[int]:
-        """Return the ids to send now."""
-        prompt = self._prompt.so_far()
-        return prompt[: len(prompt) // BLOCK * BLOCK] if self._auto else prompt
+    def _has_room(self) -> bool:
+        measured = self._node.measured
+        # By default only an idle engine: another request in the same batch may be rounded otherwise.
+        return not self._auto or (measured.has_room() if self._certainty is None else measured.is_idle())
 
-    async def _give(self, prompt: list[int]) -> None:
+    def _length(self) -> int:
+        """Return how many ids can be sent now."""
+        length = self._prompt.settled()
+        return length // BLOCK * BLOCK if self._auto else length
+
+    async def _give(self, length: int) -> None:
         async with AsyncExitStack() as stack:
             places = self._node.engine_slots
             if places is not None:
@@ -136,11 +144,15 @@ class Prefill:
                 except anyio.WouldBlock:  # an answer is never delayed for a prefill
                     return
                 stack.callback(places.release)
-            stack.enter_context(self._node.measured)
+            yields = self._certainty is not None
+            scope = stack.enter_context(self._node.measured.ahead(yields=yields))
+            prompt = self._prompt.so_far(length)
             self._count(prompt)
             async for _ in await stack.enter_async_context(self._node.engine.stream(self._request(prompt))):
                 pass
-        self.given = len(prompt)
+        if scope.cancelled_caught:  # for a request that counts
+            return
+        self.given = length
         self._more.give()  # more may have come meanwhile
 
     def _count(self, prompt: list[int]) -> None:

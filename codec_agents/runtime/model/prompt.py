@@ -50,10 +50,19 @@ class IncrementalPrompt:
             self._settle()
             self._prompt.write()
 
-    def so_far(self) -> list[int]:
-        """Return the beginning that no later id can change: up to and into the first open slot."""
+    def settled(self) -> int:
+        """Return the length of the beginning that no later id can change; 0 for a prompt that is refused."""
         self._settle()
-        return list(self._prompt)
+        return len(self._prompt) if self._refused is None else 0
+
+    def so_far(self, most: int | None = None) -> list[int]:
+        """Return the beginning that no later id can change: up to and into the first open slot.
+
+        Args:
+            most: ids to return at most.
+        """
+        self._settle()
+        return self._prompt[:most]
 
     def finish(self) -> EncodedPrompt:
         """Return the prompt, now that all edges have ended.

@@ -30,7 +30,7 @@ class PromptSlots(Slots):
         edges = edges_ahead(node, [handoff.edge for handoff in self.handoffs])
         if edges or preparing(node.engine) is not None:
             self._prompt = IncrementalPrompt(node, list(zip(self.handoffs, wiring.channels, strict=True)))
-            prefill = Prefill(node, self._prompt, context, edges) if edges else None
+            prefill = Prefill(node, self._prompt, context, edges, self.handoffs) if edges else None
             self._preparation = Preparation(node, context, self._prompt, prefill)
             self.on_ids = self._preparation.ids_came
 

@@ -94,7 +94,7 @@ async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) ->
     with run.telemetry.node(declared_path(node.path), node.model) as scope:
         await report_started(node, context)
         conversation = Conversation(node, wiring, context, scope, slots)
-        with WallTime(node, wiring):
+        with node.measured.node_asks(), WallTime(node, wiring):
             turn = await conversation.ask_once(enough=_Watch(node).decides)
     label = _chosen(node, turn)
     targets = node.default if label is None else node.targets[label]

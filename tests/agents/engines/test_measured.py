@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
 from codec_agents.engines import measured
 from codec_agents.engines.base import StreamStats
-from codec_agents.engines.measured import IDLE, MISSES, QUEUED, REMEMBERED, ROOM, TRIED_AGAIN, Measured
+from codec_agents.engines.measured import MISSES, QUEUED, REMEMBERED, ROOM, TRIED_AGAIN, Measured
+
+pytestmark = pytest.mark.anyio
 
 
 def told(cached: int | None, queue: float | None = None) -> StreamStats:
@@ -48,11 +51,42 @@ def test_room_is_what_the_engine_or_else_the_requests_in_flight_leave() -> None:
     engine.running = ROOM - 1
     with engine:
         assert not engine.has_room()
-    engine.running = IDLE
-    assert not engine.has_room(IDLE), "not idle"
+    assert not engine.is_idle()
     engine.running = 0
-    assert engine.has_room(IDLE)
-    assert engine.has_room()
+    assert engine.is_idle()
+
+
+def test_an_engine_is_not_idle_between_two_turns_of_a_node() -> None:
+    """On a server with one place, a request ahead would take the cache of that conversation."""
+    engine = Measured()
+    with engine.node_asks():
+        assert engine.has_room()
+        assert not engine.is_idle()
+    assert engine.is_idle()
+
+
+async def test_a_node_that_asks_closes_the_requests_ahead_that_make_way() -> None:
+    engine, ended = Measured(), list[bool]()
+
+    async def send(yields: bool) -> None:
+        with engine.ahead(yields=yields) as scope:
+            await begun.wait()
+            await anyio.sleep_forever()
+        ended.append(scope.cancelled_caught)
+
+    begun = anyio.Event()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(send, True)
+            group.start_soon(send, False)
+            begun.set()
+            await anyio.wait_all_tasks_blocked()
+            assert engine.running == 2
+            with engine.node_asks():
+                await anyio.wait_all_tasks_blocked()
+            assert ended == [True]
+            assert engine.running == 1
+            group.cancel_scope.cancel()
 
 
 def test_beginnings_are_remembered_up_to_a_bound() -> None:
