@@ -1,4 +1,4 @@
-"""Whether a prompt will be sent in any case, as far as other nodes decide about it.
+"""The certainty that a prompt will be sent, as far as other nodes decide about it.
 
 Before that, a request ahead that nothing declares could show an engine content that it would never see: a
 function that checks the content raises, or a router chooses another branch.
