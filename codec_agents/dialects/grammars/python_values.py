@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import ast
-import warnings
+import re
 from collections.abc import Mapping
-from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 from codec_agents.strict_json import unique_names
 
 MAX_PYTHON = 100_000
 """Characters: longer than any call. Python's parser takes up to 500 bytes for each."""
 
-_FILTERS = Lock()
+KNOWN_ESCAPES: Final = frozenset("\r\n\\'\"abfnrtv01234567xNuU")
+"""Characters that mean something behind a backslash in a string."""
+
 _JSON_WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None}
+
+_STRING = re.compile(
+    r"""\#[^\r\n]*"""
+    r"""|(?:\b(?P<prefix>[A-Za-z]{1,2}))?(?P<quote>'''|\"\"\"|'|")"""
+    r"""(?P<body>(?:\\.|(?!(?P=quote))[^\\])*)(?:(?P=quote)|\\?\Z)""",
+    re.DOTALL,
+)
+"""A comment, or a string. One that nothing ends goes on to the end: tried again from each of its quotes, it
+would take quadratic time."""
+
+_ESCAPE = re.compile(r"\\([4-7][0-7]{2}|.)", re.DOTALL)
 
 
 def parse_python(text: str) -> ast.expr:
@@ -26,13 +38,38 @@ def parse_python(text: str) -> ast.expr:
     if len(text) > MAX_PYTHON:
         raise ValueError(f"there are more than {MAX_PYTHON:,} characters")
     try:
-        # An escape that Python does not know, as `\d`, stands for itself. Its warning, where a program makes
-        # warnings errors, would refuse the call. The filters belong to all threads, hence the lock.
-        with _FILTERS, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(text, mode="eval").body
+        return ast.parse(_with_known_escapes(text), mode="eval").body
     except (SyntaxError, MemoryError, RecursionError) as error:  # the last two where the nesting is too deep
         raise ValueError(str(error) or type(error).__name__) from None
+
+
+def _with_known_escapes(text: str) -> str:
+    """Return Python with the same values in which each escape is one that Python knows.
+
+    An unknown one stands for itself, as that of a pattern. Python warns of it, and where a program makes
+    warnings errors, that would refuse the call. The filters of warnings belong to all threads of the program.
+    """
+    if "\\" not in text:
+        return text
+    known: list[str] = []
+    end = 0
+    for match in _STRING.finditer(text):
+        prefix = (match["prefix"] or "").lower()
+        # Expressions in it may hold strings with the same quotes. No value has one, so the text is refused.
+        if "f" in prefix or "t" in prefix:
+            break
+        if match["body"] is None or "r" in prefix:
+            continue
+        known += text[end : match.start("body")], _ESCAPE.sub(_known_escape, match["body"])
+        end = match.end("body")
+    return "".join(known) + text[end:]
+
+
+def _known_escape(escape: re.Match[str]) -> str:
+    behind = escape[1]
+    if len(behind) > 1:  # in octal; Python warns of those beyond a byte
+        return f"\\u{int(behind, 8):04x}"
+    return escape[0] if behind in KNOWN_ESCAPES else f"\\{escape[0]}"
 
 
 def python_value(node: ast.expr) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import random
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -184,3 +187,40 @@ def test_an_error_names_the_tool_that_the_model_wrote(grammar: str) -> None:
 @pytest.mark.filterwarnings("error")
 def test_an_escape_that_python_does_not_know_stands_for_itself() -> None:
     assert runs("llama", r"[find(pattern='\d+')]") == [{"pattern": r"\d+"}]
+
+
+PIECES = ("'", '"', "\\'", '\\"', "\\\\", "\\d", "\\é", "\\777", "\\n", "\\\n", "#", "r'", "x", " ")
+
+
+def test_strings_with_any_escapes_are_read_as_python_reads_them(recwarn: pytest.WarningsRecorder) -> None:
+    draw = random.Random(5)
+    read = 0
+    for _ in range(600):
+        text = "["
+        for _ in range(draw.randint(1, 3)):
+            quote = draw.choice(("'", '"', "'''", '"""'))
+            content = "".join(draw.choices(PIECES, k=draw.randint(1, 4)))
+            text += draw.choice(("", "r", "R", "u", "rb")) + quote + content + quote
+            text += draw.choice((",", ",\n", "# it's\n,"))
+        text += "]"
+        recwarn.clear()
+        found = typed_value(text, {"type": "array"}, {})
+        assert not recwarn.list, text
+        try:
+            expected = ast.literal_eval(text)
+        except SyntaxError:
+            expected = text
+        if any(isinstance(each, bytes) for each in expected):
+            expected = text
+        assert found == expected, text
+        read += found != text
+    assert read > 100
+
+
+def test_the_filters_of_warnings_are_left_alone() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            warnings.warn("once for each place", stacklevel=1)
+            assert runs("llama", r"[f(a='\d')]") == [{"a": r"\d"}]
+    assert len(seen) == 1
