@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -79,6 +80,9 @@ def _written(index: MapIndex) -> bytes:
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole and rename it into place, since a server may be reading the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_bytes(data)
-    fresh.replace(path)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # threads write the same file, too
+    try:
+        fresh.write_bytes(data)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -149,6 +149,25 @@ def test_a_map_whose_id_leads_elsewhere_is_not_published(map_id: str, tmp_path: 
     assert [path.name for path in tmp_path.rglob("*")] == ["map.json"]
 
 
+def test_each_writer_of_published_maps_has_a_file_of_its_own_and_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from codec_core.discovery.publishing import publish_maps
+
+    fresh: list[Path] = []
+
+    def fail(path: Path, _target: Path) -> None:
+        fresh.append(path)
+        raise OSError("no place")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no place"):
+            publish_maps([bundled_map_bytes("demo/words")], tmp_path, "https://x.org")
+    assert len(set(fresh)) == 2
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_what_cannot_be_published_as_a_whole_is_not_begun(map_file: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{}")
     for files, origin, message in (
