@@ -135,7 +135,9 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""
     """The path of the node that asks; for engines that answer from a record."""
     turn: int = 0
-    """The node's turn, from 1; 0 for a request whose answer is not read."""
+    """The node's turn, from 1; 0 for a request that is no turn of a node."""
+    ahead: bool = False
+    """Whether it only fills the prefix cache: its answer is not read, and nothing waits for it."""
     stream_interval: int = 1
     """Ids per event of the stream, for engines that gather them; the first id comes at once in any case. With
     `WHOLE` the answer is not streamed, where the engine can: all ids come together, at its end."""

@@ -9,6 +9,8 @@ Rules:
   further failure makes the rest longer.
 - A request that could not begin is begun on another replica at once. One that breaks off later is the
   caller's to continue, from the exact ids that arrived; the error says that it need not wait (`elsewhere`).
+- A request ahead goes to a replica that is well, or to none. It is an addition that a server may refuse while
+  it answers others: its failure lets no replica rest.
 - Where no replica lives, the one that rested longest is tried: a wrong guess costs less than giving up.
 """
 
@@ -133,6 +135,8 @@ class EnginePool:
                 yield frames
             # Raised in the body of the caller's `async with`, where the frames are read.
             except EngineError as error:
+                if request.ahead:
+                    raise
                 self._note_failure(replica, error)
                 error.elsewhere = error.transient and self._next(request, {replica.name}) is not None
                 raise
@@ -140,6 +144,8 @@ class EnginePool:
 
     async def _begin(self, stack: AsyncExitStack, request: GenerationRequest) -> tuple[Replica, FrameStream]:
         """Begin a request on the first replica that can."""
+        if request.ahead:
+            return await self._begin_ahead(stack, request)
         tried: set[str] = set()
         failure: EngineError | None = None
         while (replica := self._next(request, tried) or self._resting(tried)) is not None:
@@ -157,6 +163,17 @@ class EnginePool:
                 self._remember(replica, request)
                 return replica, frames
         raise failure or self._none_is_well()
+
+    async def _begin_ahead(
+        self, stack: AsyncExitStack, request: GenerationRequest
+    ) -> tuple[Replica, FrameStream]:
+        """Begin a request ahead where the request itself will go, if that replica is well."""
+        replica = self._next(request, ())
+        if replica is None or replica.failures:
+            raise self._none_is_well()
+        frames = await self._enter(stack, replica, request)
+        self._remember(replica, request)
+        return replica, frames
 
     async def _enter(
         self, stack: AsyncExitStack, replica: Replica, request: GenerationRequest

@@ -170,4 +170,5 @@ class Prefill:
             options=node.options.of_prefill(least_ids(node.engine)),
             timeouts=node.timeouts,
             session=self._run.session_of(node.path),
+            ahead=True,
         )

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from codec_agents import Pipeline, PipelineError
@@ -85,6 +86,33 @@ async def test_requests_in_flight_are_spread_over_the_replicas() -> None:
         assert [len(each.asked) for each in replicas] == [2, 2, 2]
         assert set(pool.state.values()) == {"alive, 2 in flight"}
     assert set(pool.state.values()) == {"alive, 0 in flight"}
+
+
+async def test_a_refused_request_ahead_lets_no_replica_rest_and_tries_no_other() -> None:
+    pool, replicas, _ = pool_of(2)
+    replicas[0].failure = EngineStatusError("E[1]", 429, "too many requests")
+    ahead = msgspec.structs.replace(ask("a"), ahead=True)
+    with pytest.raises(EngineStatusError):
+        await once(pool, ahead)
+    assert [len(each.asked) for each in replicas] == [1, 0]
+    assert set(pool.state.values()) == {"alive, 0 in flight"}
+    replicas[0].failure = None
+    with pytest.raises(EngineStreamError):
+        async with pool.stream(ahead):
+            raise EngineStreamError("E[1]", "it broke off")
+    assert set(pool.state.values()) == {"alive, 0 in flight"}
+
+
+async def test_a_request_ahead_is_sent_to_no_replica_that_has_failed() -> None:
+    pool, [replica], clock = pool_of(1)
+    replica.failure = EngineUnavailableError("E[1]", "down")
+    with pytest.raises(EngineUnavailableError):
+        await once(pool, ask())
+    for _ in range(2):  # while it rests, and when its rest is over and it has not been asked since
+        with pytest.raises(EngineUnavailableError, match="no replica is well"):
+            await once(pool, msgspec.structs.replace(ask(), ahead=True))
+        clock.now += LONGEST_REST
+    assert (len(replica.asked), replica.health_checks) == (1, 0)
 
 
 async def test_the_context_is_the_smallest_of_the_replicas_that_live() -> None:
