@@ -104,11 +104,20 @@ class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 OF_MANY_IDS = frozenset(
     {
-        "min_tokens", "min_new_tokens", "logprobs", "return_logprob", "top_logprobs_num", "n", "best_of",
-        "response_format", "structured_outputs", "json_schema", "regex", "ebnf", "grammar", "n_probs",
+        # How many ids, and how many answers.
+        "max_tokens", "max_completion_tokens", "max_new_tokens", "n_predict",
+        "min_tokens", "min_new_tokens", "n", "n_cmpl", "best_of", "use_beam_search",
+        # Values of ids and states, those of the prompt among them.
+        "logprobs", "top_logprobs", "prompt_logprobs", "logprob_token_ids", "flat_logprobs", "n_probs",
+        "return_logprob", "logprob_start_len", "top_logprobs_num", "token_ids_logprob",
+        "return_text_in_logprobs", "return_hidden_states", "echo",
+        # Forms of an answer.
+        "response_format", "structured_outputs", "json_schema", "regex", "ebnf", "structural_tag", "grammar",
+        "grammar_lazy", "grammar_triggers", "stop",
     }
 )  # fmt: skip
-"""Fields that a request for one id cannot have, or that would cost it more than it saves."""
+"""Fields that a request for one id cannot have, or that would cost it more than it saves: they would be put
+behind the options, and undo them."""
 
 
 def _without(value: Any, names: frozenset[str]) -> Any:

@@ -131,6 +131,26 @@ def test_a_request_for_one_id_has_only_what_one_id_can_have():
     assert options.of_prefill(0) == msgspec.structs.replace(wanted, max_tokens=0)
 
 
+@pytest.mark.parametrize(
+    ("table", "place", "field"),
+    [
+        ("LLAMACPP", "body", "n_predict"),
+        ("LLAMACPP", "body", "max_tokens"),
+        ("SGLANG_GENERATE", "sampling_params", "max_new_tokens"),
+        ("SGLANG_GENERATE", "body", "return_hidden_states"),
+        ("VLLM_GENERATE", "sampling_params", "max_tokens"),
+        ("VLLM_GENERATE", "sampling_params", "prompt_logprobs"),
+        ("VLLM_COMPLETIONS", "body", "max_completion_tokens"),
+        ("VLLM_COMPLETIONS", "body", "echo"),
+    ],
+)
+def test_no_field_of_the_user_makes_a_request_ahead_a_whole_answer(table, place, field):
+    with_field = SamplingOptions(max_tokens=9, extra={place: {field: 500}})
+    without = SamplingOptions(max_tokens=9)
+    assert placed(table, with_field) != placed(table, without)
+    assert placed(table, with_field.of_prefill()) == placed(table, without.of_prefill())
+
+
 def test_a_model_is_named_where_there_is_one(words):
     request = GenerationRequest(prompt_ids=[1], vocabulary=words)
     body = {"prompt": [1]}
