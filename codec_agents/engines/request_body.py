@@ -95,14 +95,21 @@ VLLM_COMPLETIONS: Table = {
     **vllm_structured("body"),
 }
 
+VLLM_MOST = 20
+"""vLLM's default for `--max-logprobs`: it refuses a request for the values of more ids at a place."""
+
+
+def _vllm_values(ids: list[int]) -> Mapping[str, Any]:
+    """Return the fields that ask vLLM for the values of certain ids; none where they are too many."""
+    # The server gives so many as `logprobs` says, of whichever ids.
+    return {"logprobs": len(ids), "logprob_token_ids": ids} if len(ids) <= VLLM_MOST else {}
+
+
 VLLM_GENERATE: Table = {
     **same("sampling_params", *COMMON, *PENALTIES, "top_k", "min_p", "repetition_penalty", "min_tokens"),
     **same("sampling_params", "stop_token_ids", "logprobs"),
     **vllm_structured("sampling_params"),
-    # The server gives so many as `logprobs` says, of whichever ids.
-    "valued_ids": Place(
-        "sampling_params", "logprob_token_ids", lambda ids: {"logprobs": len(ids), "logprob_token_ids": ids}
-    ),
+    "valued_ids": Place("sampling_params", "logprob_token_ids", _vllm_values),
     **same("body", "cache_salt", "priority"),
     **SESSION,
 }

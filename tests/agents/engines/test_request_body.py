@@ -121,6 +121,17 @@ def test_the_only_ids_that_may_be_drawn_are_allowed_or_preferred_to_all_others()
     assert placed("LLAMACPP", options)[0]["logit_bias"] == [(3, 1000.0), (9, 1000.0)]
 
 
+@pytest.mark.parametrize("logprobs", [0, 5])
+def test_vllm_is_asked_for_no_more_values_than_it_gives(logprobs):
+    """It refuses more than 20 with an error: a router with more labels has the values of those it gives."""
+    for count, asked in ((20, True), (21, False)):
+        options = SamplingOptions(max_tokens=1, logprobs=logprobs, structured={"ids": list(range(count))})
+        params = placed("VLLM_GENERATE", options)[0]["sampling_params"]
+        assert params["logprobs"] == (count if asked else logprobs)
+        assert ("logprob_token_ids" in params) == asked
+        assert len(params["allowed_token_ids"]) == count
+
+
 def test_a_request_for_one_id_has_only_what_one_id_can_have():
     extra = {"body": {"lora_path": "l", "n": 2}, "min_tokens": 2}
     options = SamplingOptions(
