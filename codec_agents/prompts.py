@@ -265,6 +265,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         map_hash: the hash of the ids' map; of a map made in memory, that of the document it would be.
             None (which earlier versions wrote for such maps) cannot be continued.
         told: the results of the model's calls, by their places in the prompt.
+        unread: whether the prompt ends with results that the model has not read, because its run was stopped;
+            no turn is opened behind them, and `generated` is empty.
     """
 
     prompt: list[int]
@@ -272,3 +274,4 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     begin: int
     map_hash: str | None
     told: tuple[ToldResults, ...] = ()
+    unread: bool = False

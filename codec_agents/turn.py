@@ -10,7 +10,7 @@ from codec_agents.dialects.values import CallRegion, TurnEvent
 from codec_agents.engines.base import StreamStats
 from codec_agents.engines.values import TurnValues
 from codec_agents.events import EngineReport, Port, Usage
-from codec_agents.prompts import ToldResults
+from codec_agents.prompts import History, ToldResults
 
 CACHE_BLOCKS = 256
 """Ids that an engine may read anew without a fault: caches hold whole blocks, of 128 ids at most in practice,
@@ -52,7 +52,23 @@ class LastTurn(NamedTuple):
     begin: int
     """The length of the prompt that its run began with."""
     told: tuple[ToldResults, ...]
-    """The results of calls, by their places in its prompt."""
+    """The results of calls, by their places in its prompt, or behind the turn."""
+    unread: tuple[int, ...] = ()
+    """The ids of the turn's results, where its run was stopped before a further turn read them."""
+
+    def history(self, map_hash: str | None) -> History:
+        """Return the conversation up to the end of the turn, or of its results."""
+        turn, prompt, generated = self.turn, self.turn.prompt, self.turn.generated
+        if self.unread:
+            prompt, generated = [*turn.prompt, *turn.generated, *self.unread], []
+        return History(
+            prompt=prompt,
+            generated=generated,
+            begin=self.begin,
+            map_hash=map_hash,
+            told=self.told,
+            unread=bool(self.unread),
+        )
 
 
 @dataclass(slots=True)

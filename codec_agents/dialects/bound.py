@@ -353,9 +353,14 @@ class BoundDialect:
         generated: Sequence[int],
         finish_reason: str | None,  # noqa: ARG002 - the last id says more, but not every family to come has one
         attempts: Sequence[Attempt],
+        *,
+        goes_on: bool = True,
     ) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return what `extend` does, and where each result lies in it: its first id, and the one after it."""
-        return self._writer.results(generated, attempts)
+        """Return what `extend` does, and where each result lies in it: its first id, and the one after it.
+
+        Where the model does not go on, nothing opens its turn behind the results.
+        """
+        return self._writer.results(generated, attempts, goes_on=goes_on)
 
     def follow_up(self, history: History, chat: Chat | RawPrompt) -> PromptTemplate:
         """Return the prompt in which a user speaks again: the conversation, and the user's turn.
@@ -372,7 +377,7 @@ class BoundDialect:
         said = [*history.prompt, *history.generated]
         if not self.reasoning.stays(chat):
             said = self.reasoning.left_out(said, history.begin).tolist()
-        return self._writer.follow_up(said, chat)
+        return self._writer.follow_up(said, chat, unread=history.unread)
 
     def told(self, said: Sequence[int], text: str, thinking: ThinkingMode | None) -> list[int]:
         """Return a conversation with a further turn of the user, in which every character is text.

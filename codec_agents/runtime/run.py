@@ -190,13 +190,7 @@ class Run:
         """Return the conversation of each model; one in a loop or a map has many, and is left out."""
         hashes = self._context.plan.map_hashes
         return {
-            path: History(
-                prompt=last.turn.prompt,
-                generated=last.turn.generated,
-                begin=last.begin,
-                map_hash=hashes[path],
-                told=last.told,
-            )
+            path: last.history(hashes[path])
             for path, last in self._context.last_turns.items()
             if path in hashes
         }

@@ -89,11 +89,12 @@ class PromptWriter:
         return self._encoder.ids([*writer.text(()), *writer.calls(turn.calls)])
 
     def results(
-        self, generated: Sequence[int], attempts: Sequence[Attempt]
+        self, generated: Sequence[int], attempts: Sequence[Attempt], *, goes_on: bool = True
     ) -> tuple[list[int], list[tuple[int, int]]]:
         """Return what follows the ids of a turn that called tools, and where each result lies in it."""
         form, pieces = self._results.form, self._results.of_attempts(attempts)
-        pieces += self._parse(self._behind_results(None))
+        if goes_on:
+            pieces += self._parse(self._behind_results(None))
         return self._encoder.placed(self._after(generated, pieces, in_turn=form.in_turn))
 
     def _behind_results(self, mode: ThinkingMode | None) -> str:
@@ -103,8 +104,14 @@ class PromptWriter:
             return again.for_mode(mode or self._thinking) or again.default
         return self._opening(mode) if then == "opening" else ""
 
-    def follow_up(self, history: Sequence[int], chat: Chat) -> PromptTemplate:
-        """Return the prompt in which a user speaks again behind a conversation."""
+    def follow_up(self, history: Sequence[int], chat: Chat, *, unread: bool = False) -> PromptTemplate:
+        """Return the prompt in which a user speaks again behind a conversation.
+
+        Args:
+            history: the ids of the conversation.
+            chat: the prompt that holds the user's turn.
+            unread: whether the conversation ends with results, and not with a turn of the assistant's.
+        """
         if chat.user is None:
             raise PromptError("only a prompt with a `user` turn can go on with what was said before")
         mode = chat.thinking or self._thinking
@@ -112,7 +119,8 @@ class PromptWriter:
         content = [*template_pieces(chat.user), *self._parse(addition)]
         turn = [*self._filled(self._dialect.user, content), *self._parse(self._opening(mode))]
         # The history is not encoded again, and what follows it begins with a control token.
-        pieces = [Ids(tuple(history)), *self._after(history, turn)]
+        ended = unread and not self._results.form.in_turn  # no turn is open behind results of their own
+        pieces = [Ids(tuple(history)), *self._after(history, turn, in_turn=ended)]
         # The slots of the system turn and the turns before are in the history, already filled.
         return self._encoder.template(
             pieces, unused=[name for name in chat.slots if name not in _holes(turn)]

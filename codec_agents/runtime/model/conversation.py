@@ -56,6 +56,8 @@ class Conversation:
         self._room = Room(node, context, wiring, node.told)
         self._sent_ahead = 0
         """Ids of the first prompt that the engine was sent before; of a shortened prompt none counts."""
+        self._unread: tuple[int, ...] = ()
+        """The ids of results that no turn reads, because the run was stopped."""
         self._reported: list[int] = []
         """The positions of this node's reports among those of the run, until its first turn ends."""
         self._warned = False
@@ -112,7 +114,7 @@ class Conversation:
                 waiting = await self._start_calls(tools, limits.tool_calls)
             longer = await self._longer(node, turn, tools, waiting, check, prompt.begin)
             if longer is None:
-                self._run.last_turns[node.path] = LastTurn(turn, prompt.begin, tuple(self._room.told))
+                self._run.last_turns[node.path] = self._last_turn(turn, prompt.begin)
                 return turn.finish_reason or "stop"  # not every engine gives one
             if number < limits.turns:  # else nothing may be dropped for a turn that is not asked for
                 prompt = await self._room.fit(number + 1, longer)
@@ -146,6 +148,7 @@ class Conversation:
             return None if check is None else await self._accept(check, turn, begin)
         if self._run.stopping and not waiting:  # stopped while its tools ran: no turn reads their results
             self._spend(Usage(tool_calls=tools.started))
+            self._unread = tuple(self._told(node, turn, tools.results, goes_on=False))
             return None
         return self._next_prompt(node, turn, tools, waiting, begin)
 
@@ -205,12 +208,20 @@ class Conversation:
         self._spend(Usage(tool_calls=tools.started))  # before a pause, which keeps the counts
         if waiting:
             raise NodePaused(tools.paused(turn, waiting, begin, self._room.told))
-        attempts = [tools.attempts[position] for position in range(len(tools.calls))]
-        self._give_up_on_repeats(node, attempts)
-        said = len(turn.prompt) + len(turn.generated)
-        added, places = node.dialect.extend_placed(turn.generated, turn.finish_reason, attempts)
-        self._room.add(said, said + len(added), attempts, places)
+        self._give_up_on_repeats(node, tools.results)
+        added = self._told(node, turn, tools.results, goes_on=True)
         return self._following(extended(turn.prompt, [*turn.generated, *added]), turn, begin)
+
+    def _told(self, node: BuiltModel, turn: Turn, attempts: list[Attempt], *, goes_on: bool) -> list[int]:
+        """Return the ids of a turn's results, and note where they lie."""
+        said = len(turn.prompt) + len(turn.generated)
+        extend = node.dialect.extend_placed
+        added, places = extend(turn.generated, turn.finish_reason, attempts, goes_on=goes_on)
+        self._room.add(said, said + len(added), attempts, places)
+        return added
+
+    def _last_turn(self, turn: Turn, begin: int) -> LastTurn:
+        return LastTurn(turn, begin, tuple(self._room.told), self._unread)
 
     def _give_up_on_repeats(self, node: BuiltModel, attempts: list[Attempt]) -> None:
         for attempt in attempts:

@@ -144,6 +144,11 @@ class ToolRound:
         )
 
     @property
+    def results(self) -> list[Attempt]:
+        """The results of the calls in their order, once all have ended."""
+        return [self.attempts[position] for position in range(len(self.calls))]
+
+    @property
     def started(self) -> int:
         """How many calls were started here."""
         return len(self._started)

@@ -347,6 +347,29 @@ def test_a_person_speaks_again_behind_declared_turns_as_behind_lived_ones(
     assert family.bound.template(told, []).render({}) == family.bound.follow_up(history, asked).render({})
 
 
+@pytest.mark.parametrize("name", HISTORY)
+def test_a_person_speaks_again_behind_results_that_the_model_has_not_read(name: str) -> None:
+    """As where the prompt declares that a person speaks behind results."""
+    family = Bench(name, small_map_of(dialect_of(name)))
+    first, prompt = lived(name, family)
+    end = family.ids([FAMILIES[name].get("call_end", FAMILIES[name]["end"])])
+    chat = declared(name, family)
+    (calls,) = [turn.calls for turn in turns_of_chat(chat, family.bound.dialect).turns if turn.calls]
+    attempts = [
+        Attempt(ToolCall(n, each.name, {}, each.id, ""), "ok", f"R{n + 1}") for n, each in enumerate(calls)
+    ]
+    opened = family.bound.extend(end, "stop", attempts)
+    added, _ = family.bound.extend_placed(end, "stop", attempts, goes_on=False)
+    said = [*prompt[: len(prompt) - len(opened)], *added]
+    history = History(prompt=said, generated=[], begin=len(first), map_hash=None, unread=True)
+    asked = Chat(user="And?", thinking=family.thinking)
+    told = declared(name, family, user="And?").model_copy(
+        update={"keep_reasoning": family.bound.reasoning.stays(asked)}
+    )
+    again = family.bound.follow_up(history, asked).render({})
+    assert spelled(family, again) == spelled(family, family.bound.template(told, []).render({}))
+
+
 def prompt_opens(family: Bench, prompt: list[int]) -> bool:
     form = family.bound.dialect.thinking
     opened = () if form is None else (form.open, "<|open|>think<|sep|>")

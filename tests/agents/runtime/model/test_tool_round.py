@@ -170,7 +170,7 @@ async def test_a_record_that_is_lost_with_its_result_is_the_error_of_the_run(
 
 
 async def test_a_run_that_is_stopped_while_its_tools_run_asks_no_further_turn() -> None:
-    turns: list[int] = []
+    prompts: list[PromptView] = []
 
     @tool
     async def change() -> str:
@@ -179,14 +179,23 @@ async def test_a_run_that_is_stopped_while_its_tools_run_asks_no_further_turn() 
         return "changed"
 
     def script(prompt: PromptView) -> Any:
-        turns.append(prompt.turn)
-        return Call("change") if prompt.turn == 1 else "never said"
+        prompts.append(prompt)
+        return Call("change") if len(prompts) == 1 else "Yes."
 
-    async with declare(ScriptedEngine(script), [change]).run({"question": "go"}) as run:
+    p = declare(ScriptedEngine(script), [change])
+    async with p.run({"question": "go"}) as run:
         result = await run.wait()
-    assert turns == [1]
+    assert len(prompts) == 1
     assert (result.usage["model"].tool_calls, result.outcomes["model"]) == (1, "finished")
-    assert result.histories["model"].told == ()  # no prompt holds the result
+    # Unanswered, the call would be made again: with a tool that changes something, twice.
+    history = result.histories["model"]
+    assert history.unread
+    assert [(each.stop, each.calls) for each in history.told] == [(len(history.prompt), (("change", None),))]
+    await p.invoke({"question": "and?"}, after=result)
+    again = prompts[-1]
+    assert list(again.ids[: len(history.prompt)]) == history.prompt
+    told, asked = again.messages[-2:]
+    assert ("changed" in told.text, asked.text) == (True, "and?")
 
 
 async def test_a_retry_withdraws_nothing_and_runs_nothing_twice() -> None:
