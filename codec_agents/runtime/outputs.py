@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 from codec_agents.concurrency.signal import Signal
 
 READ_AHEAD = 256
-"""Batches a sink may be ahead of its reader before the stream waits."""
+"""Batches a sink may be ahead of all its readers before the stream waits."""
 CAUGHT_UP = READ_AHEAD // 2
 """Unread batches at which a waiting stream continues: at each one, both sides would only take turns."""
 
@@ -17,7 +17,11 @@ Item = TypeVar("Item", bound=Sequence[object])
 
 
 class SinkOutput:
-    """The ids and text that reached one sink. The stream waits for the reader that lags most."""
+    """The ids and text that reached one sink. The stream waits for the reader that is furthest ahead.
+
+    Not for the others: all of the output is kept in any case, and a reader that a variable holds may never
+    read on.
+    """
 
     __slots__ = (
         "_changed",
@@ -47,7 +51,7 @@ class SinkOutput:
         return "".join(self.pieces)
 
     def add(self, ids: Sequence[int], text: str | None) -> bool:
-        """Add ids and, at a text sink, the text they complete; return whether a reader lags now."""
+        """Add ids and, at a text sink, the text they complete; return whether all readers lag now."""
         self.ids += ids
         self._ends.append(len(self.ids))
         self.pieces.append(text or "")
@@ -56,10 +60,10 @@ class SinkOutput:
 
     @property
     def lags(self) -> bool:
-        """True if a reader is so far behind that the stream has to wait for `room`."""
+        """True if all readers are so far behind that the stream has to wait for `room`."""
         if self._closed or not self._readers:
             return False
-        return len(self._ends) - min(place.position for place in self._readers) >= READ_AHEAD
+        return len(self._ends) - max(place.position for place in self._readers) >= READ_AHEAD
 
     async def room(self) -> None:
         """Wait until a reader has read more, or left."""
