@@ -14,11 +14,12 @@ from codec_agents import Pipeline
 from codec_agents.cli import main
 from codec_agents.exceptions import RecordError
 from codec_agents.records.recorded import RecordedTurn
-from codec_agents.testing import Call, Raw, ScriptedEngine, Wait
+from codec_agents.testing import Call, Raw, ScriptedModel, Wait
 from codec_agents.tools.tool import tool
 from codec_agents.trace import edge_figures, read_run, read_runs
 from codec_agents.trace.percentiles import percentile
 from codec_agents.trace.timeline import tools_saved
+from tests.agents.patient import Continuing
 
 WriteChain = Callable[..., None]
 
@@ -122,21 +123,27 @@ def test_the_time_that_early_tools_save(tools: list[tuple[float, float]], saved:
 
 
 @pytest.mark.parametrize(("read_only", "overlaps"), [(True, True), (False, False)])
-def test_a_tool_that_reads_overlaps_its_turn(tmp_path: Path, read_only: bool, overlaps: bool) -> None:
-    """The turn goes on for longer than the tool takes, after the call."""
+@pytest.mark.asyncio
+async def test_a_tool_that_reads_overlaps_its_turn(tmp_path: Path, read_only: bool, overlaps: bool) -> None:
+    """The turn goes on behind the call until the tool is done, where it may start early."""
+    done = anyio.Event()
 
     @tool(read_only=read_only)
     async def look() -> str:
         """Look."""
         await anyio.sleep(0.01)
+        done.set()
         return "seen"
 
     def script(prompt: Any) -> Any:
-        return [Call("look"), Wait(0.05), Raw([65])] if prompt.turn == 1 else "done"
+        return [Call("look"), Wait(0.001), Raw([65])] if prompt.turn == 1 else "done"
 
+    if not read_only:
+        done.set()
+    engine = Continuing(ScriptedModel(script=script, ids_a_frame=1000), done)
     p = Pipeline("one").input("q").sink("out")
-    p.model("m", engine=ScriptedEngine(script), map="demo/bytes", prompt="{q}", tools=[look])
+    p.model("m", engine=engine, map="demo/bytes", prompt="{q}", tools=[look])
     p.connect("q", "m.q").connect("m.answer", "out")
-    p.invoke_sync({"q": "?"}, record=tmp_path / "run.jsonl")
+    await p.invoke({"q": "?"}, record=tmp_path / "run.jsonl")
     saved = read_run(tmp_path / "run.jsonl").tools_saved
     assert (saved > 0.005) == overlaps

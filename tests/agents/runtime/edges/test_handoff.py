@@ -28,8 +28,7 @@ from codec_agents.testing import (
     scripted_server,
 )
 from codec_agents.vocabularies import bundled_map
-from codec_core.frames import CodecFrame
-from tests.agents.patient import Patient, PatientFrames
+from tests.agents.patient import Continuing, Patient
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -212,6 +211,9 @@ async def test_preparing_ends_with_a_node_that_fails() -> None:
     assert b.under_way == 0
 
 
+SPEAKER = ScriptedModel(script=lambda _: Say(DRAFT), ids_a_frame=8)
+
+
 class Preparing(CodecEngine):
     """Tells when its preparation is over."""
 
@@ -224,37 +226,12 @@ class Preparing(CodecEngine):
         self.prepared.set()
 
 
-class Continuing(ScriptedEngine):
-    """A model that goes on behind its first frame when an event has happened."""
-
-    def __init__(self, event: anyio.Event) -> None:
-        super().__init__(ScriptedModel(script=lambda _: Say(DRAFT), ids_a_frame=8))
-        self._event = event
-
-    @asynccontextmanager
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:  # type: ignore[override]
-        async with super().stream(request) as frames:
-            yield ContinuingFrames(frames, self._event)
-
-
-class ContinuingFrames(PatientFrames):
-    def __init__(self, frames: FrameStream, event: anyio.Event) -> None:
-        super().__init__(frames)
-        self._event, self._begun = event, False
-
-    async def __anext__(self) -> CodecFrame:
-        if self._begun:
-            await self._event.wait()
-        self._begun = True
-        return await super().__anext__()
-
-
 @BACKENDS
 async def test_the_request_finds_an_open_connection(anyio_backend_name: str) -> None:
     """Under asyncio it is that of the request itself, which was begun ahead; elsewhere one opened for it."""
     with scripted_server(bundled_map("demo/words"), lambda _: Say("read"), name="m") as server:
         b = Preparing(server.url)
-        p = two(Continuing(b.prepared), b)
+        p = two(Continuing(SPEAKER, b.prepared), b)
         await run(p)
         assert server.accepted == 1
         opened = [] if anyio_backend_name == "asyncio" else ["GET"]
