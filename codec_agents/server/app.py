@@ -260,7 +260,7 @@ class CodecServer:
                 await deliver(self.backend, job, form, exchange, self.settings, receive, send, self._running)
             finally:
                 self.generating -= 1
-                job.release()
+                await job.release()
 
     def _begun(self, request: Request) -> AbstractContextManager[BodyShare]:
         """Accept the head of a request with a body; return the share of all bodies that it takes."""

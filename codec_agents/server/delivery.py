@@ -19,7 +19,7 @@ import anyio
 
 from codec_agents.concurrency.task_group import TaskGroup
 from codec_agents.server.answers import FAILURES, Answer
-from codec_agents.server.backends.backend import Backend, BrokenOffError, Job
+from codec_agents.server.backends.backend import Backend, BrokenOffError, Job, Recorder
 from codec_agents.server.exchanges import Exchange
 from codec_agents.server.http import HttpError, Receive, Send, answer, begin, send_part
 from codec_agents.server.settings import ServerSettings
@@ -54,7 +54,7 @@ async def deliver(
         HttpError: the back end refuses the job, or it was ended; nothing has been sent.
         AnswerCutError: the generation was lost half-way.
     """
-    delivery = _Delivery(form, exchange, settings, send, running)
+    delivery = _Delivery(form, job.recorder, exchange, settings, send, running)
     failure: Exception | None = None
     async with TaskGroup() as group:
         # From the beginning on: a client may leave before there is a first id.
@@ -102,12 +102,14 @@ class _Delivery:
     def __init__(
         self,
         form: Answer,
+        recorder: Recorder | None,
         exchange: Exchange,
         settings: ServerSettings,
         send: Send,
         running: set[anyio.CancelScope],
     ) -> None:
         self._form = form
+        self._recorder = recorder
         self._exchange = exchange
         self._settings = settings
         self._send = send
@@ -124,7 +126,7 @@ class _Delivery:
             self._exchange.failed = True
             if not self._form.streamed:
                 raise HttpError(503, "the generation ran out of time, or the server is shutting down")
-            await self._send_part(self._form.write(ENDED))
+            await self._send_part(await self._written(ENDED))
         # A stream has told it by the reason of its last frame.
         elif self._exchange.failed and not self._form.streamed:
             raise HttpError(502, "the model did not finish its answer", code="generation_failed")
@@ -137,7 +139,7 @@ class _Delivery:
             self._running.add(scope)
             try:
                 async for frame in frames:
-                    body = self._form.write(frame)
+                    body = await self._written(frame)
                     self._exchange.count(frame)
                     if body:
                         await self._send_part(body)
@@ -148,6 +150,13 @@ class _Delivery:
             finally:
                 self._running.discard(scope)
         return not scope.cancelled_caught
+
+    async def _written(self, frame: CodecFrame) -> bytes:
+        body = self._form.write(frame)
+        # Before the end is sent: what a client has whole, it may continue at once.
+        if frame.done and self._recorder is not None:
+            await self._recorder.ending()
+        return body
 
     async def _begin(self) -> None:
         self._exchange.status = 200

@@ -40,7 +40,11 @@ class Recorder(Protocol):
         """Take pieces of a chat's answer (`lanes.Part`), as the client gets them."""
         ...
 
-    def over(self) -> None:
+    async def ending(self) -> None:
+        """Keep the answer, whose last frame is about to be sent."""
+        ...
+
+    async def over(self) -> None:
         """End, however the answer ended."""
         ...
 
@@ -71,7 +75,7 @@ class Job:
     cached_ids: int | None = None
     """Set by a back end that knows how many ids of the prompt it had in its prefix cache."""
 
-    def release(self) -> None:
+    async def release(self) -> None:
         """Forget the prompt, when the answer is over.
 
         Tasks that were cancelled hold the job in circles of exceptions and frames: without this a prompt
@@ -80,7 +84,7 @@ class Job:
         self.prompt_ids, self.text, self.chat, self.told = (), None, None, None
         recorder, self.recorder = self.recorder, None
         if recorder is not None:
-            recorder.over()
+            await recorder.over()
 
 
 class BrokenOffError(Exception):

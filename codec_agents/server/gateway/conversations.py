@@ -6,7 +6,8 @@ Rules that hold in this file:
 - What the client got is what it can send back. So the turn that is stored is made of the pieces that were
   sent, and of no second reading of the ids.
 - Nothing in proportion to a long history happens on the event loop: neither a look-up in the store, nor a
-  comparison with the turns that are found. What a request adds is stored there.
+  comparison with the turns that are found. What a request adds is stored there, unless a thread uses the
+  store: then it is stored in a thread as well.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from codec_agents.server.gateway.tracing import RequestSpan
 from codec_agents.server.gateway.tree import IDS, Node
 from codec_agents.server.http import HttpError
 from codec_agents.server.parts import Part
-from codec_agents.server.workers import Workers
+from codec_agents.server.workers import LOOP_BYTES, Workers
 from codec_core.frames import CodecFrame
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ class Conversations:
         reader = dialect.with_tools(tools) if tools else dialect
         looking = partial(self._look_ups.of, request, model, dialect, reader, tenant, hints)
         try:
-            known = await self._workers.run(looking, work_of_looking_up(request, size))
+            work = work_of_looking_up(request, size)
+            short = work <= LOOP_BYTES
+            known = await (self.store.use(looking) if short else self._workers.run(looking, work))
             request, found, new = known.request, known.found, known.new
             new = size + known.earlier_size if found.node is None else new
             writing = partial(continue_history, known.asked, known.history, found, dialect, self._rules)
@@ -145,19 +148,22 @@ class Conversations:
         counts.inserted += len(continuation.prompt) - continuation.kept
         counts.ambiguous += verdict.equal > 1
 
-    def store_turn(self, node: Node) -> None:
+    async def store_turn(self, node: Node) -> None:
         """Store a turn.
 
         Raises:
             StoreError: it could not be stored.
         """
-        # At the end of the answer: of equal turns, the one delivered last is continued.
-        node.created = self._clock()
-        self.store.add(node)
+        await self.store.use(partial(self._add, node))
         if node.partial:
             self.counts.broken += 1
         else:
             self.counts.stored += 1
+
+    def _add(self, node: Node) -> None:
+        # At the end of the answer: of equal turns, the one delivered last is continued.
+        node.created = self._clock()
+        self.store.add(node)
 
     def record_turn(self, conversation: str, node: Node, capture: Capture | None) -> None:
         """Write a turn to the record of its conversation.
@@ -209,6 +215,8 @@ class Exchange:
         self._texts: dict[str, list[str]] = {"answer": [], "reasoning": []}
         self._calls: list[MessageCall] = []
         self._sampled: array[int] = array(IDS)
+        self._reason: str | None = None
+        """That of the last frame; None before it."""
         self._tried = False
         """Whether the turn was given to its record and to the store, even if one of them failed."""
 
@@ -243,15 +251,11 @@ class Exchange:
                 self._calls.append(MessageCall(call.name, call.arguments, call.call_id, part.arguments))
 
     def sampled(self, frame: CodecFrame, cached: int | None = None) -> None:
-        """Take the ids of a frame, before it is sent; the last frame ends the turn, which is stored.
+        """Take the ids of a frame, before it is sent; the last frame ends the turn.
 
         Args:
             frame: the frame.
             cached: ids of the prompt that the engine had in its cache.
-
-        Raises:
-            StoreError: it could not be stored.
-            RecordError: it could not be recorded.
         """
         # A repeated answer, whose turn is stored already.
         if self.node is not None:
@@ -265,14 +269,23 @@ class Exchange:
             self.capture.cached = cached
         if frame.done:
             # Not every engine gives a reason. The client is told "stop", so the turn is stored as whole.
-            reason = frame.finish_reason or "stop"
-            self._store(reason, partial=reason in BROKEN)
+            self._reason = frame.finish_reason or "stop"
 
-    def over(self) -> None:
+    async def ending(self) -> None:
+        """Store the turn, whose last frame is about to be sent.
+
+        Raises:
+            StoreError: it could not be stored, so the client must not believe that it has it.
+            RecordError: it could not be recorded.
+        """
+        if self.node is None:
+            await self._store(self._reason, partial=self._reason in BROKEN)
+
+    async def over(self) -> None:
         """End the exchange, however its answer ended; store what was delivered of a turn without an end."""
         try:
             if not self._tried and self.node is None and self._sampled:
-                self._store(None, partial=True)
+                await self._store(None, partial=True)
         finally:
             self.values.pack(len(self._sampled))
             self.capture = None
@@ -280,7 +293,7 @@ class Exchange:
             if self.span is not None:
                 self.span.end(self.node)
 
-    def _store(self, reason: str | None, *, partial: bool) -> None:
+    async def _store(self, reason: str | None, *, partial: bool) -> None:
         # Once: a store that fails does so behind the record, which would get the same ids as a second row.
         self._tried = True
         turn = Message(
@@ -307,7 +320,7 @@ class Exchange:
         )
         # The record first: a turn that is in the store alone would be in no record ever.
         self._conversations.record_turn(self.session, node, self.capture)
-        self._conversations.store_turn(node)
+        await self._conversations.store_turn(node)
         self.node = node
 
     def _lasting_system(self) -> str | None:

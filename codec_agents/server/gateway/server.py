@@ -196,7 +196,7 @@ class Gateway(CodecServer):
             else:
                 form = answer_to(asked, job, exchange.mint)
         except BaseException:
-            exchange.over()  # a repeated request would wait for it
+            await exchange.over()  # a repeated request would wait for it
             raise
         return job, RecordedAnswer(form, exchange, job)
 
@@ -272,7 +272,7 @@ class Gateway(CodecServer):
 
 
 class RecordedAnswer:
-    """An answer whose turn is stored before its last frame is sent."""
+    """An answer of which the exchange takes what the client gets."""
 
     def __init__(self, form: Answer, exchange: Exchange, job: Job) -> None:
         self._form = form
@@ -290,12 +290,7 @@ class RecordedAnswer:
         return {**self._form.headers, LINEAGE: str(self._exchange.continuation.verdict)}
 
     def write(self, frame: CodecFrame) -> bytes:
-        """Take a frame; return what may go out now.
-
-        Raises:
-            StoreError: the turn could not be stored, so the client must not believe that it has it.
-            RecordError: it could not be recorded.
-        """
+        """Take a frame; return what may go out now."""
         # The engine may have been asked for values by the gateway alone, for its record.
         shown = frame
         if frame.values is not None and not self._shows_values:

@@ -13,11 +13,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from threading import Lock
-from typing import Final, Protocol
+from threading import RLock
+from typing import Final, Protocol, TypeVar
+
+import anyio
+from anyio import to_thread
 
 from codec_agents.server.gateway.mint import new_secret
 from codec_agents.server.gateway.tree import Node
+
+T = TypeVar("T")
 
 MiB: Final = 1024 * 1024
 DEFAULT_BYTES: Final = 512 * MiB
@@ -76,8 +81,22 @@ class OneAtATime:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._lock = Lock()
+        self._lock = RLock()
         self.secret = store.secret
+
+    async def use(self, step: Callable[[], T]) -> T:
+        """Return what a short step returns that uses the store.
+
+        It runs here; in a thread while another one uses the store, for which the event loop must not wait.
+        It is not cancelled.
+        """
+        if not self._lock.acquire(blocking=False):
+            with anyio.CancelScope(shield=True):
+                return await to_thread.run_sync(step)
+        try:
+            return step()
+        finally:
+            self._lock.release()
 
     def find(self, keys: Sequence[bytes]) -> list[Node]:
         """Return the whole turns of the first of these keys that has any."""
