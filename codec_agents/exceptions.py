@@ -45,8 +45,9 @@ before anything is sent.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from codec_core.exceptions import made_again
 
@@ -207,6 +208,27 @@ class NodeFailedError(RunError):
         self.delivered = delivered
         what = str(cause) if isinstance(cause, CodecAgentsError) else f"{type(cause).__name__}: {cause}"
         super().__init__(f"node {node!r} failed after {delivered} ids: {what}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return made_again, (type(self), self.args), {**self.__dict__, "cause": _carried(self.cause)}
+
+    def __copy__(self) -> Self:
+        copied = made_again(type(self), self.args)
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+
+def _carried(error: BaseException) -> BaseException:
+    """Return an error as another process can read it: itself, or its class and text where that fails.
+
+    Reading is tried as well: an error whose constructor takes more than its message breaks a pool of
+    processes where it is read.
+    """
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - pickled here
+    except Exception:  # classes of other libraries and of users, whose methods may raise anything
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 class LimitExceededError(RunError):

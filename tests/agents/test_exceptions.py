@@ -3,7 +3,10 @@
 import copy
 import inspect
 import pickle
+import threading
 
+import httpx
+import jsonschema
 import pytest
 
 from codec_agents import exceptions
@@ -153,3 +156,40 @@ def test_a_pool_of_processes_carries_the_cause_of_a_failed_node():
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
     assert (again.engine, again.delivered, again.cause.status) == ("A", 10, 500)
+
+
+class TakesTwoError(Exception):
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+class LockedError(Exception):
+    def __init__(self):
+        super().__init__("is locked")
+        self.lock = threading.Lock()
+
+
+def refused():
+    try:
+        jsonschema.validate(1, {"type": "string"})
+    except jsonschema.ValidationError as error:
+        return error
+
+
+def gone():
+    request = httpx.Request("GET", "http://a")
+    return httpx.HTTPStatusError("404", request=request, response=httpx.Response(404, request=request))
+
+
+@pytest.mark.parametrize(
+    "cause", [TakesTwoError(1, 2), LockedError(), refused(), gone()], ids=lambda each: type(each).__name__
+)
+def test_a_cause_that_cannot_be_carried_is_carried_as_its_class_and_text(cause):
+    """Reading it broke the pool, and every other run that the pool held."""
+    inner = NodeFailedError("planner", cause, delivered=3)
+    error = NodeFailedError("box", inner)
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), str(again.cause), again.cause.delivered) == (str(error), str(inner), 3)
+    carried = again.cause.cause
+    assert (type(carried), str(carried)) == (RuntimeError, f"{type(cause).__name__}: {cause}")
+    assert copy.copy(inner).cause is cause
