@@ -53,12 +53,17 @@ class EventLog:
         Raises:
             RunError: the log has a reader: each of two would get the events that the other does not.
         """
-        if self.wanted:
+        if self.wanted and not self._over:
             raise RunError(
                 "the events of this run are being read already; read them in one place, and hand them on"
             )
         self.wanted = True
         return EventReader(self)
+
+    @property
+    def _over(self) -> bool:
+        """True if nothing is left to read: one more reader takes nothing from the other."""
+        return self._closed and not self._events
 
     async def take(self) -> Event | None:
         """Return the next event, or None at the end.

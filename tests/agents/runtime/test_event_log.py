@@ -66,3 +66,17 @@ async def test_a_second_reader_is_refused_until_the_first_one_has_left() -> None
         log.read()
     del reader
     assert await anext(log.read()) == event(1)
+
+
+@pytest.mark.parametrize("error", [None, RunError("the run failed")])
+async def test_a_reader_that_has_read_all_takes_nothing_from_another(error: RunError | None) -> None:
+    log = EventLog()
+    await log.write(event(0))
+    reader = log.read()
+    log.close(error)
+    with pytest.raises(RunError, match="being read already"):
+        log.read()  # one event is left
+    assert await anext(reader) == event(0)
+    for each in (reader, log.read()):
+        with pytest.raises(StopAsyncIteration if error is None else RunError):
+            await anext(each)
