@@ -71,8 +71,9 @@ class RunContext:
         self.last_turns: dict[str, LastTurn] = {}
         """By path of each model node that finished."""
         self.values: dict[str, Any] = {}
+        """The value of each answer that has a form, and the label that each router chose, by path."""
         self.probabilities: dict[str, dict[str, float]] = {}
-        """The value of each answer that has a form, by path."""
+        """The probability of each label, by path of the router."""
         self.shared_prefixes = SharedPrefixes()
         """The requests that are reading their prompts."""
         self.handoffs: list[HandoffReport] = []
