@@ -73,11 +73,15 @@ def inputs_of(inputs: Iterable[Mapping[str, Value]]) -> list[Mapping[str, Value]
     Raises:
         InputError: it is the inputs of one run, or no list of mappings at all.
     """
-    if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Iterable):
+    try:
+        if isinstance(inputs, str | bytes | Mapping):
+            raise TypeError
+        each = iter(inputs)  # also of a sequence that has `__getitem__` alone, as some data sets have
+    except TypeError as error:
         raise InputError(
             f"the inputs of a batch are a list of mappings, [{{...}}, ...], not {type(inputs).__name__}"
-        )
-    return list(inputs)
+        ) from error
+    return list(each)
 
 
 def _check(concurrency: object) -> None:

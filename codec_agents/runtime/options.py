@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -37,7 +38,7 @@ class RunOptions(TypedDict, total=False):
             process can resume.
     """
 
-    record: str | Path | None
+    record: str | os.PathLike[str] | None
     durability: Durability
     deps: object
     run_id: str | None
@@ -85,7 +86,7 @@ def start_run(
     approve, record = options.get("approve"), options.get("record")
     if approve is not None and not callable(approve):
         raise InputError(f"`approve` is a function of the call and its context, not {type(approve).__name__}")
-    if record is not None and not isinstance(record, str | Path):
+    if record is not None and not isinstance(record, str | os.PathLike):
         raise InputError(f"`record` is the path of a file, not {type(record).__name__}")
     from codec_agents.runtime.run import Run  # loads the executor, which reading options does not need
 
@@ -132,4 +133,4 @@ def _recorder(
     from codec_agents.records.writer import Recorder
 
     fields = {**record_header(plan), **header}
-    return Recorder(record, fields, durability=durability, sources=sources)
+    return Recorder(Path(record), fields, durability=durability, sources=sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ Progress: TypeAlias = Callable[[BatchSummary, Mapping[str, Any]], None]
 
 async def run_batch(
     pipeline: Pipeline | Sequence[Pipeline],
-    inputs: str | Path | Iterable[Values],
+    inputs: str | os.PathLike[str] | Iterable[Values],
     output: str | Path,
     *,
     key: str | None = None,
@@ -89,7 +90,7 @@ async def run_batch(
 def opened_batch(
     output: str | Path,
     pipeline: Pipeline,
-    inputs: str | Path | Iterable[Values],
+    inputs: str | os.PathLike[str] | Iterable[Values],
     *,
     key: str | None,
     columns: Mapping[str, str],
@@ -122,13 +123,15 @@ def opened_batch(
         yield out, options, out.pending(checked_rows(pipeline, read_rows(inputs, key), columns))
 
 
-def _refuse_output_among_inputs(inputs: str | Path | Iterable[Values], output: str | Path) -> None:
+def _refuse_output_among_inputs(
+    inputs: str | os.PathLike[str] | Iterable[Values], output: str | Path
+) -> None:
     """Check that a second start would not read the results as rows.
 
     Raises:
         BatchError: The output folder lies in the folder of the inputs.
     """
-    if not isinstance(inputs, str | Path):
+    if not isinstance(inputs, str | os.PathLike):
         return
     # Resolved: a link or `..` is another name of the same folder.
     source, folder = Path(inputs).resolve(), Path(output).resolve()

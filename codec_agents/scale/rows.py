@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ def _finite(value: Any) -> Any:
     return [_finite(each) for each in value] if isinstance(value, list) else value
 
 
-def read_rows(source: str | Path | Iterable[Values], key: str | None = None) -> Iterator[Row]:
+def read_rows(source: str | os.PathLike[str] | Iterable[Values], key: str | None = None) -> Iterator[Row]:
     """Yield the rows of a file or a folder, in order, reading on as they are taken.
 
     Args:
@@ -137,7 +138,7 @@ def read_rows(source: str | Path | Iterable[Values], key: str | None = None) -> 
         BatchError: The file is of another kind, is damaged, or has a row without a key.
         OSError: It cannot be read.
     """
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | os.PathLike):
         return keyed(source, key)
     # Before the first row is asked for: a file that is missing is an error of the call.
     files = files_of(Path(source))

@@ -143,7 +143,7 @@ class ConversationRecords:
     """
 
     def __init__(
-        self, folder: str | Path, *, most_ends: int = MOST_ENDS, most_waiting: int = MOST_WAITING
+        self, folder: str | os.PathLike[str], *, most_ends: int = MOST_ENDS, most_waiting: int = MOST_WAITING
     ) -> None:
         self.folder = Path(folder)
         self._most_ends = most_ends

@@ -8,11 +8,11 @@ It is a Codec server whose prompts continue what the engine has seen. Any ASGI s
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -112,7 +112,7 @@ class Gateway(CodecServer):
         rules: ReasoningRules | None = None,
         affinity: Affinity | None = None,
         filters: tuple[str, ...] = (),
-        record: str | Path | ConversationRecords | None = None,
+        record: str | os.PathLike[str] | ConversationRecords | None = None,
         record_logprobs: bool = False,
         settings: ServerSettings | None = None,
         exchanges: Exchanges | None = None,
@@ -128,7 +128,7 @@ class Gateway(CodecServer):
             backend = with_dialect(backend, dialect)
         super().__init__(_Replaying(backend), settings, exchanges=exchanges)
         self.store = MemoryStore() if store is None else store
-        self.records = ConversationRecords(record) if isinstance(record, str | Path) else record
+        self.records = ConversationRecords(record) if isinstance(record, str | os.PathLike) else record
         most = self.settings.max_conversation
         self.conversations = Conversations(
             self.store, self.workers, rules, records=self.records, most_bytes=most

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
 from codec_agents import Pipeline
@@ -51,6 +52,25 @@ async def test_a_batch_takes_the_options_of_a_run(tmp_path) -> None:
     results = await echo().batch([{"q": "a"}, {"q": "b"}], record=tmp_path / "records", run_id="night")
     assert [result.run_id for result in results] == ["night-0", "night-1"]
     assert sorted(path.name for path in (tmp_path / "records").iterdir()) == ["000000.jsonl", "000001.jsonl"]
+
+
+class Rows:
+    """A data set that is read by position, as many are: it has no `__iter__`."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, position: int) -> dict[str, str]:
+        return [{"q": "a"}, {"q": "b"}][position]
+
+
+async def test_any_path_and_any_sequence_is_taken(tmp_path) -> None:
+    path = anyio.Path(tmp_path / "run.jsonl")
+    await echo().invoke({"q": "hi"}, record=path)
+    assert await path.exists()
+    results = await echo().batch(Rows(), record=anyio.Path(tmp_path / "records"))  # type: ignore[arg-type]
+    assert [result.text["out"] for result in results] == ["hello", "hello"]
+    assert await anyio.Path(tmp_path / "records" / "000001.jsonl").exists()
 
 
 async def test_the_result_says_why_each_answer_ended() -> None:
