@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.dialects import BoundDialect
 from codec_agents.engines.base import DEFAULT_MAX_TOKENS, Engine, SamplingOptions, Timeouts, enforced_forms
 from codec_agents.graph.chat import Chat, RawPrompt
+from codec_agents.graph.checks.nodes import LEFT_OUT
 from codec_agents.graph.kinds import (
     Asking,
     FunctionNode,
@@ -233,6 +234,8 @@ def _router(b: NodeBuilder) -> BuiltRouter:
     # With a default an answer that is no label has a meaning, which an engine held to the labels never gives.
     told = node.default is None and asking["options"].structured is None and _answers_at_once(asking)
     label_ids = _tell_labels(asking, tuple(node.labels)) if told else {}
+    if not label_ids:
+        _check_beginnings(node.labels)
     return BuiltRouter(
         **asking,
         labels={label: label.encode() for label in node.labels},
@@ -240,6 +243,18 @@ def _router(b: NodeBuilder) -> BuiltRouter:
         default=None if node.default is None else targets(node.default),
         label_ids=label_ids,
     )
+
+
+def _check_beginnings(labels: Iterable[str]) -> None:
+    """Check that labels can be found in the text of an answer; one that is found by its id may be any text.
+
+    Raises:
+        ResourceError: one begins with white space.
+    """
+    for label in labels:
+        if label[0] in LEFT_OUT:
+            found = f"the label {label!r} is never found: answers are read from behind their white space"
+            raise ResourceError(found, f"write {label.lstrip(LEFT_OUT)!r}")
 
 
 def _answers_at_once(asking: Mapping[str, Any]) -> bool:

@@ -103,9 +103,6 @@ def _routers(checked: Checked) -> Iterator[Fault]:
             if other != label:
                 found = f"the label differs from {other!r} only in case, which does not count in answers"
                 yield error(("nodes", name, "labels", label), found, "give it another text")
-            if label[0] in LEFT_OUT:
-                found = f"the label {label!r} is never found: answers are read from behind their white space"
-                yield error(("nodes", name, "labels", label), found, f"write {label.lstrip(LEFT_OUT)!r}")
 
 
 def _is_constrained(checked: Checked, node: RouterNode) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from codec_agents import Pipeline
+from codec_agents import Pipeline, PipelineError
 from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.llamacpp import Completion, LlamaCppEngine, values_of
@@ -109,6 +109,40 @@ async def test_nothing_is_asked_for_and_told_unless_log_probabilities_are() -> N
     result = await routing(engine).invoke({"q": "?"})
     assert engine.requests[0].options.valued_ids == ()
     assert (result.value, result.probabilities) == ({"way": "right"}, {})
+
+
+class Drawing(ScriptedEngine):
+    """An engine that draws one of the ids that it is told, or writes one of the labels."""
+
+    def __init__(self, *forms: str) -> None:
+        super().__init__(lambda _: Say(" yes"))
+        self.enforced_forms = frozenset(forms)
+
+
+@pytest.mark.parametrize(
+    ("engine", "labels", "default"),
+    [
+        pytest.param(Drawing("ids"), (" yes", "no"), None, id="found by its id"),
+        pytest.param(Drawing(), (" yes", "no"), None, id="nothing enforced"),
+        pytest.param(Drawing("ids"), (" yes", "no"), "no", id="a default"),
+        pytest.param(Drawing("ids", "choice"), (" yes", " yet"), None, id="two begin alike"),
+    ],
+)
+async def test_a_label_may_begin_with_white_space_where_its_first_id_decides(
+    engine: Any, labels: Sequence[str], default: str | None
+) -> None:
+    p = Pipeline("route").input("q").sink("out", text=False)
+    targets = {label: label.strip() for label in labels}
+    p.router("way", engine=engine, map="demo/bytes", prompt="{q}", labels=targets, default=default)
+    for name in targets.values():
+        p.function(name, lambda value: value, map="demo/bytes")
+        p.connect("q", f"{name}.value").connect(name, "out")
+    p.connect("q", "way.q")
+    if engine.enforced_forms == {"ids"} and default is None:
+        assert (await p.invoke({"q": "?"})).value == {"way": " yes"}
+    else:
+        with pytest.raises(PipelineError, match=r"nodes\.way: the label ' yes' is never found.*write 'yes'"):
+            p.build()
 
 
 # --- each engine's words ---
