@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.model.prompt_slots import PromptSlots
-    from codec_agents.runtime.pause import Resumption
+    from codec_agents.runtime.pause import PausedTurn, Resumption
     from codec_agents.telemetry.spans import NodeScope
 
 
@@ -100,8 +100,12 @@ class Conversation:
         if resumed is None:
             prompt, first = await self._first_prompt(), 1
         else:
-            first = resumed.pause.waiting[node.name].number + 1
-            prompt = await self._room.fit(first, await self._go_on(node, resumed))
+            paused = resumed.pause.waiting[node.name]
+            turn, longer = await self._go_on(node, paused, resumed)
+            if longer is None:
+                return self._end(turn, paused.begin)
+            first = paused.number + 1
+            prompt = await self._room.fit(first, longer)
         check = None if node.output is None else AnswerCheck(node, node.output)
         for number in range(first, limits.turns + 1):
             turn = Turn(number, prompt.ids, prompt.kept, results=self._room.results)
@@ -114,8 +118,7 @@ class Conversation:
                 waiting = await self._start_calls(tools, limits.tool_calls)
             longer = await self._longer(node, turn, tools, waiting, check, prompt.begin)
             if longer is None:
-                self._run.last_turns[node.path] = self._last_turn(turn, prompt.begin)
-                return turn.finish_reason or "stop"  # not every engine gives one
+                return self._end(turn, prompt.begin)
             if number < limits.turns:  # else nothing may be dropped for a turn that is not asked for
                 prompt = await self._room.fit(number + 1, longer)
         raise self._limit("turns", limits.turns)
@@ -146,10 +149,6 @@ class Conversation:
         self._budget.renew()
         if waiting is None:
             return None if check is None else await self._accept(check, turn, begin)
-        if self._run.stopping and not waiting:  # stopped while its tools ran: no turn reads their results
-            self._spend(Usage(tool_calls=tools.started))
-            self._unread = tuple(self._told(node, turn, tools.results, goes_on=False))
-            return None
         return self._next_prompt(node, turn, tools, waiting, begin)
 
     async def _accept(self, check: AnswerCheck, turn: Turn, begin: int) -> Prompt | None:
@@ -177,9 +176,10 @@ class Conversation:
         """Return a prompt that goes on behind a turn."""
         return Prompt(ids, len(turn.prompt) + len(turn.generated), begin)
 
-    async def _go_on(self, node: BuiltModel, resumed: Resumption) -> Prompt:
-        """Finish the turn that waited for decisions; return the next prompt."""
-        paused = resumed.pause.waiting[node.name]
+    async def _go_on(
+        self, node: BuiltModel, paused: PausedTurn, resumed: Resumption
+    ) -> tuple[Turn, Prompt | None]:
+        """Finish the turn that waited for decisions; return it, and the prompt of the turn after it."""
         self._room.told = list(paused.told)
         # It keeps nothing: the record of this run has no turn before it, and has to hold the whole prompt.
         turn = Turn(paused.number, paused.prompt, 0, paused.generated, finish_reason=paused.finish_reason)
@@ -189,7 +189,7 @@ class Conversation:
         async with self._tool_round(node, turn, early=False) as tools:
             await self._generation.repeat(turn, tools.take)
             await tools.go_on(resumed)
-        return self._next_prompt(node, turn, tools, [], paused.begin)
+        return turn, self._next_prompt(node, turn, tools, [], paused.begin)
 
     def _close_reasoning(self, turn: Turn) -> list[int]:
         prompt = self._budget.close(turn)
@@ -204,10 +204,14 @@ class Conversation:
 
     def _next_prompt(
         self, node: BuiltModel, turn: Turn, tools: ToolRound, waiting: list[int], begin: int
-    ) -> Prompt:
+    ) -> Prompt | None:
+        """Return the prompt with a turn's results; None where the run was stopped while its tools ran."""
         self._spend(Usage(tool_calls=tools.started))  # before a pause, which keeps the counts
         if waiting:
             raise NodePaused(tools.paused(turn, waiting, begin, self._room.told))
+        if self._run.stopping:
+            self._unread = tuple(self._told(node, turn, tools.results, goes_on=False))
+            return None
         self._give_up_on_repeats(node, tools.results)
         added = self._told(node, turn, tools.results, goes_on=True)
         return self._following(extended(turn.prompt, [*turn.generated, *added]), turn, begin)
@@ -220,8 +224,11 @@ class Conversation:
         self._room.add(said, said + len(added), attempts, places)
         return added
 
-    def _last_turn(self, turn: Turn, begin: int) -> LastTurn:
-        return LastTurn(turn, begin, tuple(self._room.told), self._unread)
+    def _end(self, turn: Turn, begin: int) -> str:
+        """Keep the last turn for a run that continues the conversation; return its finish reason."""
+        last = LastTurn(turn, begin, tuple(self._room.told), self._unread)
+        self._run.last_turns[self._node.path] = last
+        return turn.finish_reason or "stop"  # not every engine gives one
 
     def _give_up_on_repeats(self, node: BuiltModel, attempts: list[Attempt]) -> None:
         for attempt in attempts:

@@ -116,6 +116,24 @@ async def test_the_counts_go_on_and_are_those_of_a_run_that_never_paused() -> No
     assert resumed.ids == whole.ids
 
 
+async def test_a_resumed_run_that_is_stopped_while_its_tools_run_asks_no_further_turn() -> None:
+    desk = Desk()
+
+    class Paid(list[int]):
+        def append(self, amount: int) -> None:
+            run.cancel(after="turn")
+            super().append(amount)
+
+    desk.paid = Paid()
+    async with desk.pipeline.resume(await Desk().paused(), [True]) as run:
+        result = await run.wait()
+    assert (desk.paid, desk.second.requests, result.text["reader"]) == ([49], [], "One moment. ")
+    history = result.histories["cashier"]
+    assert history.unread
+    names = [name for each in history.told for name, _ in each.calls]
+    assert (names, history.told[-1].stop) == (["look", "pay"], len(history.prompt))
+
+
 async def test_what_was_said_before_a_pause_is_gone_on_with() -> None:
     pause = await Desk().paused()
     result = await Desk().pipeline.resume(pause, [True]).execute()
