@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from codec_agents.compiler.flatten import FlatNode, Wire
 from codec_agents.engines.base import caches_prompts
@@ -28,14 +27,13 @@ def prefill_modes(
     """
     declared = [_declared(wire, flat[wire.target[0]]) for wire in wires]
     named = {wire.target[0] for wire, mode in zip(wires, declared, strict=True) if mode is not None}
-    shared = _shared_addresses(flat, nodes)
     sources: dict[str, list[BuiltNode]] = {}
     for wire in wires:
         sources.setdefault(wire.target[0], []).append(nodes[wire.source[0]])
     by_default = {
         name
         for name, read in sources.items()
-        if not is_body and name not in named | shared and _may_be_sent(nodes[name], read)
+        if not is_body and name not in named and _may_be_sent(nodes[name], read)
     }
     return [
         mode or ("default" if wire.target[0] in by_default else "off")
@@ -59,21 +57,3 @@ def _may_be_sent(node: BuiltNode, sources: Sequence[BuiltNode]) -> bool:
     if not isinstance(node, PromptedNode) or node.conditional or node.policy.on_overflow != "fail":
         return False
     return caches_prompts(node.engine) and any(may_be_overtaken(source, node) for source in sources)
-
-
-def _shared_addresses(flat: Mapping[str, FlatNode], nodes: Mapping[str, BuiltNode]) -> set[str]:
-    """Return the nodes whose engine has an address in common with another one.
-
-    Each of the two engines sees its own requests alone.
-    """
-    engines: dict[str, set[int]] = {}
-    places: dict[str, list[str]] = {}
-    for name, node in nodes.items():
-        declared = flat[name]
-        if not isinstance(node, PromptedNode) or not isinstance(declared.node, Asking):
-            continue
-        engine = declared.spec.engine_of(declared.node.engine)
-        places[name] = [urlsplit(each).netloc.lower() for each in (engine.addresses if engine else ())]
-        for place in places[name]:
-            engines.setdefault(place, set()).add(id(node.engine))
-    return {name for name, found in places.items() if any(len(engines[place]) > 1 for place in found)}

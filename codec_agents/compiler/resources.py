@@ -21,7 +21,7 @@ from codec_agents.dialects import BoundDialect, derive_dialect, get_dialect
 from codec_agents.engines.base import Engine
 from codec_agents.engines.checked import require_engine
 from codec_agents.engines.factory import make_engine
-from codec_agents.engines.measured import Measured
+from codec_agents.engines.measured import Measured, loads_of
 from codec_agents.engines.pool import EnginePool
 from codec_agents.exceptions import (
     CodecAgentsError,
@@ -164,7 +164,10 @@ class Resources:
 
     def measured(self, name: str | None) -> Measured:
         """Return what is measured of an engine; all nodes that use the engine share it."""
-        return self._measured.setdefault(id(self.engine(name)), Measured())
+        engine = self.engine(name)
+        if id(engine) not in self._measured:
+            self._measured[id(engine)] = Measured(loads_of(engine))
+        return self._measured[id(engine)]
 
     def _make_engine(self, name: str, spec: EngineSpec) -> Engine:
         # Options may hold references, such as a proxy with a password; errors must not show their values. The

@@ -97,6 +97,11 @@ class AutoEngine:
         self._asked: SingleFlight[str] = SingleFlight()
 
     @property
+    def server(self) -> tuple[str, int]:
+        """The host and the port of the server, whatever its kind."""
+        return self._probe.server
+
+    @property
     def provider(self) -> str:
         """The provider of the engine that was found; `auto` until the first request."""
         return "auto" if self._found is None else self._found.provider

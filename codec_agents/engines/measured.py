@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from threading import get_ident
+from weakref import WeakValueDictionary
 
 import anyio
 
-from codec_agents.engines.base import StreamStats
+from codec_agents.engines.base import Engine, StreamStats, replicas_of
 
 MISSES = 2
 """Prompts in a row that are sent ahead without gain before a node stops; one may be an eviction."""
@@ -27,19 +28,71 @@ ROOM = 8
 """Requests of this process in flight from which on an engine has no room, where it reports no queue."""
 
 
+class Load:
+    """The nodes that ask one server now, over all pipelines of this process."""
+
+    def __init__(self) -> None:
+        self._asking: set[object] = set()
+        """One object for each node: adding and removing one is safe in any thread, and counting is not."""
+        self._yielding: dict[anyio.CancelScope, int] = {}
+        """The requests ahead that make way, each with the thread in which it can be cancelled."""
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no node asks, and no request ahead that makes way is in flight."""
+        return not self._asking and not self._yielding
+
+    @contextmanager
+    def node_asks(self) -> Iterator[None]:
+        """Count a node while it asks; requests ahead that make way are closed first."""
+        self._asking.add(node := object())
+        for scope, thread in tuple(self._yielding.items()):
+            if thread == get_ident():  # another one has an event loop of its own
+                scope.cancel()
+        try:
+            yield
+        finally:
+            self._asking.remove(node)
+
+    @contextmanager
+    def makes_way(self, scope: anyio.CancelScope) -> Iterator[None]:
+        """Cancel a scope when a node begins to ask."""
+        self._yielding[scope] = get_ident()
+        try:
+            yield
+        finally:
+            del self._yielding[scope]
+
+
+_LOADS: WeakValueDictionary[Hashable, Load] = WeakValueDictionary()
+"""The loads that some plan uses, by server."""
+
+
+def loads_of(engine: Engine) -> tuple[Load, ...]:
+    """Return the loads of the servers behind an engine: the same for every engine that asks one server.
+
+    An engine tells its server by an attribute, `server`; one without it is taken for a server of its own.
+    """
+    # A plan holds its engines and their loads, so no other engine has this number meanwhile.
+    servers = dict.fromkeys(getattr(each, "server", None) or id(each) for each in replicas_of(engine))
+    return tuple(_LOADS.setdefault(server, Load()) for server in servers)
+
+
 class Measured:
     """The figures of one engine. The nodes of a pipeline that use it share them.
 
     As a context manager it counts a request in flight.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loads: Sequence[Load] = ()) -> None:
+        """Begin without figures.
+
+        Args:
+            loads: of the servers behind the engine; without any it is taken for one of its own.
+        """
+        self._loads = loads or (Load(),)
         self.running = 0
         """Requests in flight."""
-        self.asking = 0
-        """Nodes that have begun to ask and have not finished, between two of their turns as well."""
-        self._yielding: dict[anyio.CancelScope, int] = {}
-        """The requests ahead that make way, each with the thread in which it can be cancelled."""
         self.reports_cached_ids = False
         """Whether an answer has told how many ids were found in the engine's cache."""
         self._queue: float | None = None
@@ -67,15 +120,11 @@ class Measured:
 
     @contextmanager
     def node_asks(self) -> Iterator[None]:
-        """Count a node while it asks; requests ahead that make way are closed first."""
-        self.asking += 1
-        for scope, thread in tuple(self._yielding.items()):
-            if thread == get_ident():  # a plan may run in several threads, each with its own event loop
-                scope.cancel()
-        try:
+        """Count a node while it asks, between two of its turns as well."""
+        with ExitStack() as stack:
+            for load in self._loads:
+                stack.enter_context(load.node_asks())
             yield
-        finally:
-            self.asking -= 1
 
     @contextmanager
     def ahead(self, *, yields: bool) -> Iterator[anyio.CancelScope]:
@@ -85,21 +134,18 @@ class Measured:
             yields: whether it is closed when a node begins to ask: its answer is needed by none, and on a
                 small server it takes the place, or the cache, of a conversation.
         """
-        with self, anyio.CancelScope() as scope:
-            if yields:
-                self._yielding[scope] = get_ident()
-            try:
-                yield scope
-            finally:
-                self._yielding.pop(scope, None)
+        with self, anyio.CancelScope() as scope, ExitStack() as stack:
+            for load in self._loads if yields else ():
+                stack.enter_context(load.makes_way(scope))
+            yield scope
 
     def has_room(self) -> bool:
         """Return whether a request ahead would delay no other one, as far as is known."""
         return self.running < ROOM and (self._queue or 0.0) < QUEUED
 
     def is_idle(self) -> bool:
-        """Return whether nothing asks the engine, as far as is known."""
-        return not self.running and not self.asking and self.has_room()
+        """Return whether nothing asks the engine, or another one of its servers, as far as is known."""
+        return not self.running and self.has_room() and all(load.is_idle for load in self._loads)
 
     def gains(self, node: str) -> bool:
         """Return whether prompts of a node are worth sending ahead; asked once for each prompt."""

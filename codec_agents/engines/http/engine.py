@@ -83,6 +83,11 @@ class HttpEngine:
         self.name = name or self.provider
         self.pool = HttpPool(self.name, url, settings, client)
 
+    @property
+    def server(self) -> tuple[str, int]:
+        """The host and the port that it asks: the same for all engines of one server."""
+        return self.pool.host, self.pool.port
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.pool.shown('')!r}, name={self.name!r})"
 

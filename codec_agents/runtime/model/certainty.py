@@ -37,21 +37,25 @@ class Certainty:
 
     def reached(self) -> bool:
         """Return whether no other node can change any more that the prompt is sent."""
-        run, nodes = self._context.run, self._context.plan.nodes
-        if run.stopping or (self._awaited is not None and self._awaited not in run.outcomes):
+        nodes = self._context.plan.nodes
+        if self._context.run.stopping or (self._awaited is not None and self._is_open(self._awaited)):
             return False
         writing: set[str] = set()
         for handoff in self._handoffs:
             source = nodes[handoff.edge.source_node]
-            if source.path in run.outcomes:
+            if not self._is_open(source.path):
                 continue
             if handoff.first_in is None or not may_be_overtaken(source, self._node):
                 return False
             writing.add(source.name)
         later = {self._node.name} | writing | _waiting_for(self._context.plan, writing)
-        open_paths = (each.path for name, each in nodes.items() if name not in later)
-        self._awaited = next((path for path in open_paths if path not in run.outcomes), None)
+        paths = (each.path for name, each in nodes.items() if name not in later)
+        self._awaited = next(filter(self._is_open, paths), None)
         return self._awaited is None
+
+    def _is_open(self, path: str) -> bool:
+        """Return whether a node has not finished; one that waits for a decision has not."""
+        return self._context.run.outcomes.get(path, "paused") == "paused"
 
 
 def _waiting_for(plan: BuiltPipeline, names: Iterable[str]) -> set[str]:

@@ -23,7 +23,6 @@ def chain(
     """Return `a -> b`, where `a` is a model of its own unless another engine is named."""
     p = Pipeline("chain").input("q").sink("out")
     p.engine("kept", kind="vllm", url="http://127.0.0.1:8000")
-    p.engine("same", kind="vllm", url="http://127.0.0.1:8000/")
     p.engine("other", kind="vllm", url="http://127.0.0.1:8001")
     asked: Any = ScriptedEngine(lambda _: "x") if engine == "own" else engine
     p.model("a", engine=asked, map="demo/bytes", prompt=Chat(user="{q}"), **(a or {}))
@@ -47,7 +46,6 @@ PAYING: list[Tool] = [pay]
     "p",
     [
         pytest.param(chain(), id="a model on the same engine"),
-        pytest.param(chain(engine="same"), id="an engine at the same address, which does not see its load"),
         pytest.param(chain(engine="own", a={"tools": PAYING}), id="a model that may wait for a decision"),
         pytest.param(
             chain(engine="own", a={"policy": {"on_failure": "skip"}}), id="a model that may be left out"

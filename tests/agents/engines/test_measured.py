@@ -6,8 +6,19 @@ import anyio
 import pytest
 
 from codec_agents.engines import measured
+from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.base import StreamStats
-from codec_agents.engines.measured import MISSES, QUEUED, REMEMBERED, ROOM, TRIED_AGAIN, Measured
+from codec_agents.engines.measured import (
+    MISSES,
+    QUEUED,
+    REMEMBERED,
+    ROOM,
+    TRIED_AGAIN,
+    Measured,
+    loads_of,
+)
+from codec_agents.engines.pool import EnginePool
+from codec_agents.engines.vllm import VllmEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +98,23 @@ async def test_a_node_that_asks_closes_the_requests_ahead_that_make_way() -> Non
             assert ended == [True]
             assert engine.running == 1
             group.cancel_scope.cancel()
+
+
+def test_engines_of_one_server_see_each_other_under_any_name_and_in_any_pipeline() -> None:
+    url = "http://127.0.0.1:8000"
+    vllm = VllmEngine(url, name="first")
+    first = Measured(loads_of(vllm))
+    for other in (
+        VllmEngine(f"{url}/v1", name="second"),
+        AutoEngine(url),
+        EnginePool([vllm], name="pool"),
+        vllm,
+    ):
+        with Measured(loads_of(other)).node_asks():
+            assert not first.is_idle()
+        assert first.is_idle()
+    with Measured(loads_of(VllmEngine("http://127.0.0.1:8001"))).node_asks():
+        assert first.is_idle()
 
 
 def test_beginnings_are_remembered_up_to_a_bound() -> None:

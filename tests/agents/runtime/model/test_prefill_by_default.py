@@ -12,10 +12,11 @@ import pytest
 from codec_agents import Chat, Pipeline
 from codec_agents.engines import measured
 from codec_agents.engines.base import FrameStream, GenerationRequest
-from codec_agents.exceptions import NodeFailedError
+from codec_agents.exceptions import ApprovalRequiredError, NodeFailedError
 from codec_agents.runtime.model.prefill import BLOCK
 from codec_agents.runtime.model.prompt import IncrementalPrompt
-from codec_agents.testing import PromptView, Say, ScriptedEngine, ScriptedModel
+from codec_agents.testing import Call, PromptView, Say, ScriptedEngine, ScriptedModel
+from codec_agents.tools.tool import tool
 from codec_core.frames import CodecFrame
 from tests.agents.patient import Patient
 from tests.agents.runtime.model.test_prefill import (
@@ -75,8 +76,8 @@ async def test_it_stops_where_cached_ids_show_no_gain() -> None:
 
 async def test_only_an_idle_engine_gets_work_ahead() -> None:
     p = chain(Keeping(promised=True))
-    p.build().nodes["b"].measured.asking = 1  # type: ignore[attr-defined]
-    assert await sent_in(p, 1) == [0]
+    with p.build().nodes["b"].measured.node_asks():  # type: ignore[attr-defined]
+        assert await sent_in(p, 1) == [0]
 
 
 async def test_where_nothing_can_be_sent_no_prompt_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,8 +85,8 @@ async def test_where_nothing_can_be_sent_no_prompt_is_copied(monkeypatch: pytest
     copied: list[object] = []
     monkeypatch.setattr(IncrementalPrompt, "so_far", lambda *given: copied.append(given) or [])
     p = chain(Keeping(promised=True))
-    p.build().nodes["b"].measured.asking = 1  # type: ignore[attr-defined]
-    await run(p)
+    with p.build().nodes["b"].measured.node_asks():  # type: ignore[attr-defined]
+        await run(p)
     assert len(copied) <= 1, "only to prepare the engine"
 
 
@@ -215,3 +216,23 @@ class _Telling:
             self._left -= len(frame.ids)
             if self._left <= 0:
                 self._told.set()
+
+
+async def test_an_engine_sees_nothing_while_a_source_waits_for_a_decision() -> None:
+    """It may never come."""
+
+    @tool(approval=True)
+    def pay(amount: int) -> str:
+        """Pay an amount."""
+        return str(amount)
+
+    b = Keeping(promised=True)
+    p = Pipeline("paused").input("q").sink("out")
+    asks = ScriptedEngine(lambda _: [Say("Paying. "), Call("pay", amount=1)])
+    p.model("agent", engine=asks, map="demo/bytes", prompt=Chat(user="{q}"), tools=[pay])
+    p.model("a", engine=speaker(words(400)), map="demo/bytes", prompt=Chat(user="{q}"))
+    p.model("b", engine=b, map="demo/words", prompt=Chat(user="{draft}{paid}"))
+    p.connect("q", "a").connect("q", "agent").connect("a", "b.draft").connect("agent", "b.paid")
+    with pytest.raises(ApprovalRequiredError):
+        await p.connect("b", "out").invoke({"q": "go"})
+    assert not b.requests
