@@ -101,11 +101,15 @@ async def test_silence_has_an_end(words, ask, answer, wire, transport, fault):
 
 
 async def test_the_whole_has_an_end_however_it_goes_on(words, ask, answer, wire, transport):
-    timeouts = Timeouts(idle=None, first_id=None, whole=0.15)
-    async with FaultyServer(wire, words, answer, wires.dripping_body) as server:
-        got, error = await read(made(wire, server, transport), ask(words, timeouts=timeouts))
-    assert isinstance(error, EngineTimeoutError)
-    assert (error.phase, error.transient) == ("whole", False)
+    # On a busy machine the shortest may be over before the first id has come.
+    for whole in (0.15, 1, 10):
+        timeouts = Timeouts(idle=None, first_id=None, whole=whole)
+        async with FaultyServer(wire, words, answer, wires.dripping_body) as server:
+            got, error = await read(made(wire, server, transport), ask(words, timeouts=timeouts))
+        assert isinstance(error, EngineTimeoutError)
+        assert (error.phase, error.transient) == ("whole", False)
+        if got:
+            break
     kept(wire, got, answer, error)
 
 
