@@ -32,7 +32,7 @@ class Load:
     """The nodes that ask one server now, over all pipelines of this process."""
 
     def __init__(self) -> None:
-        self._asking: set[object] = set()
+        self.asking: set[Asking] = set()
         """One object for each node: adding and removing one is safe in any thread, and counting is not."""
         self._yielding: dict[anyio.CancelScope, int] = {}
         """The requests ahead that make way, each with the thread in which it can be cancelled."""
@@ -40,19 +40,13 @@ class Load:
     @property
     def is_idle(self) -> bool:
         """True if no node asks, and no request ahead that makes way is in flight."""
-        return not self._asking and not self._yielding
+        return not self.asking and not self._yielding
 
-    @contextmanager
-    def node_asks(self) -> Iterator[None]:
-        """Count a node while it asks; requests ahead that make way are closed first."""
-        self._asking.add(node := object())
+    def make_way(self) -> None:
+        """Close the requests ahead that make way."""
         for scope, thread in tuple(self._yielding.items()):
             if thread == get_ident():  # another one has an event loop of its own
                 scope.cancel()
-        try:
-            yield
-        finally:
-            self._asking.remove(node)
 
     @contextmanager
     def makes_way(self, scope: anyio.CancelScope) -> Iterator[None]:
@@ -62,6 +56,27 @@ class Load:
             yield
         finally:
             del self._yielding[scope]
+
+
+class Asking:
+    """Counts a node while it asks; requests ahead that make way are closed first.
+
+    A class, and not a generator: every node of every run pays for it.
+    """
+
+    __slots__ = ("_loads",)
+
+    def __init__(self, loads: Sequence[Load]) -> None:
+        self._loads = loads
+
+    def __enter__(self) -> None:
+        for load in self._loads:
+            load.asking.add(self)
+            load.make_way()
+
+    def __exit__(self, *_: object) -> None:
+        for load in self._loads:
+            load.asking.remove(self)
 
 
 _LOADS: WeakValueDictionary[Hashable, Load] = WeakValueDictionary()
@@ -118,13 +133,9 @@ class Measured:
     def __exit__(self, *_: object) -> None:
         self.running -= 1
 
-    @contextmanager
-    def node_asks(self) -> Iterator[None]:
-        """Count a node while it asks, between two of its turns as well."""
-        with ExitStack() as stack:
-            for load in self._loads:
-                stack.enter_context(load.node_asks())
-            yield
+    def node_asks(self) -> Asking:
+        """Return what counts a node while it asks, between two of its turns as well."""
+        return Asking(self._loads)
 
     @contextmanager
     def ahead(self, *, yields: bool) -> Iterator[anyio.CancelScope]:

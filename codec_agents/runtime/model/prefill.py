@@ -40,8 +40,10 @@ def edges_ahead(node: PromptedNode, edges: Sequence[BuiltEdge]) -> list[BuiltEdg
 
     Those that do so by default do where the engine is known to report cached ids: without them no gain shows.
     """
-    known = node.measured.reports_cached_ids or reports_cached_ids(node.engine)
-    return [edge for edge in edges if edge.prefill and (known or not edge.prefill_by_default)]
+    sent = [edge for edge in edges if edge.prefill]
+    if not sent or node.measured.reports_cached_ids or reports_cached_ids(node.engine):
+        return sent
+    return [edge for edge in sent if not edge.prefill_by_default]
 
 
 class Prefill:
