@@ -34,28 +34,28 @@ class Load:
     def __init__(self) -> None:
         self.asking: set[Asking] = set()
         """One object for each node: adding and removing one is safe in any thread, and counting is not."""
-        self._yielding: dict[anyio.CancelScope, int] = {}
+        self.yielding: dict[anyio.CancelScope, int] = {}
         """The requests ahead that make way, each with the thread in which it can be cancelled."""
 
     @property
     def is_idle(self) -> bool:
         """True if no node asks, and no request ahead that makes way is in flight."""
-        return not self.asking and not self._yielding
+        return not self.asking and not self.yielding
 
     def make_way(self) -> None:
         """Close the requests ahead that make way."""
-        for scope, thread in tuple(self._yielding.items()):
+        for scope, thread in tuple(self.yielding.items()):
             if thread == get_ident():  # another one has an event loop of its own
                 scope.cancel()
 
     @contextmanager
     def makes_way(self, scope: anyio.CancelScope) -> Iterator[None]:
         """Cancel a scope when a node begins to ask."""
-        self._yielding[scope] = get_ident()
+        self.yielding[scope] = get_ident()
         try:
             yield
         finally:
-            del self._yielding[scope]
+            del self.yielding[scope]
 
 
 class Asking:
@@ -72,7 +72,8 @@ class Asking:
     def __enter__(self) -> None:
         for load in self._loads:
             load.asking.add(self)
-            load.make_way()
+            if load.yielding:
+                load.make_way()
 
     def __exit__(self, *_: object) -> None:
         for load in self._loads:

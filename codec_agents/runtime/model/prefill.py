@@ -36,14 +36,13 @@ use (16 to 128 ids). The rest of a block would be read again with the request it
 
 
 def edges_ahead(node: PromptedNode, edges: Sequence[BuiltEdge]) -> list[BuiltEdge]:
-    """Return the edges into a prompt that ask for requests ahead.
+    """Return those of the prefilled edges into a prompt that ask for requests ahead.
 
     Those that do so by default do where the engine is known to report cached ids: without them no gain shows.
     """
-    sent = [edge for edge in edges if edge.prefill]
-    if not sent or node.measured.reports_cached_ids or reports_cached_ids(node.engine):
-        return sent
-    return [edge for edge in sent if not edge.prefill_by_default]
+    if node.measured.reports_cached_ids or reports_cached_ids(node.engine):
+        return list(edges)
+    return [edge for edge in edges if not edge.prefill_by_default]
 
 
 class Prefill:

@@ -27,7 +27,9 @@ class PromptSlots(Slots):
         self._prompt: IncrementalPrompt | None = None
         """None where nothing is prepared: rendering the whole prompt at the end is cheaper than in steps."""
         self._preparation: Preparation | None = None
-        edges = edges_ahead(node, [handoff.edge for handoff in self.handoffs])
+        edges = [handoff.edge for handoff in self.handoffs if handoff.edge.prefill]
+        if edges:
+            edges = edges_ahead(node, edges)
         if edges or preparing(node.engine) is not None:
             self._prompt = IncrementalPrompt(node, list(zip(self.handoffs, wiring.channels, strict=True)))
             prefill = Prefill(node, self._prompt, context, edges, self.handoffs) if edges else None
