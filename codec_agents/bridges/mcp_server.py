@@ -71,7 +71,7 @@ class PipelineTools:
     ) -> CallToolResult:
         """Run a pipeline; its failure is a result that the model can act on."""
         if (pipeline := self.pipelines.get(params.name)) is None:
-            return _result(f"there is no tool {params.name!r}; there are {[*self.pipelines]}", failed=True)
+            return _result(f"no tool {params.name!r}; there are: {', '.join(self.pipelines)}", failed=True)
         try:
             texts = await _run(pipeline, params.arguments or {}, context)
         except RunError as error:  # wrong arguments, an `InputError`, among them

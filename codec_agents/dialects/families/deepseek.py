@@ -38,6 +38,12 @@ _FENCED = (
 
 _INNER = ("<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>")
 
+_TOLD_TOOLS = "the format of tool definitions (absent from the models' own templates)"
+
+_THINKING = ThinkingForm(
+    open="<think>", close="</think>", closing="\n</think>\n\n", history="<｜Assistant｜>"
+)
+
 DEEPSEEK_V3 = Dialect(
     name="deepseek-v3",
     description="calls: a block of control tokens, JSON in code fences",
@@ -63,14 +69,8 @@ DEEPSEEK_V3 = Dialect(
     turn_starts=("<｜User｜>", "<｜Assistant｜>", "<｜tool▁outputs▁begin｜>"),
     turn_end="<｜end▁of▁sentence｜>",
     stops=("<｜end▁of▁sentence｜>",),
-    unverified=(
-        EARLIER_REASONING,
-        SPENT_BUDGET,
-        "the format of tool definitions (absent from the models' own templates)",
-    ),
-    thinking=ThinkingForm(
-        open="<think>", close="</think>", closing="\n</think>\n\n", history="<｜Assistant｜>"
-    ),
+    unverified=(EARLIER_REASONING, SPENT_BUDGET, _TOLD_TOOLS),
+    thinking=_THINKING,
     tools=ToolsForm(
         form=f"{_INTRODUCTION}<｜tool▁calls▁begin｜>{_FENCED}<｜tool▁calls▁end｜>{_RULES}",
         between="\n\n",
@@ -104,18 +104,9 @@ DEEPSEEK_R1 = DEEPSEEK_V3.model_copy(
     update={
         "name": "deepseek-r1",
         "description": "as deepseek-v3; every answer begins with reasoning",
-        "thinking": ThinkingForm(
-            open="<think>",
-            close="</think>",
-            closing="\n</think>\n\n",
-            history="<｜Assistant｜>",
-            # The template takes it out of every earlier turn, those of calls included.
-            kept="never",
-        ),
-        "unverified": (
-            SPENT_BUDGET,
-            "the format of tool definitions (absent from the models' own templates)",
-        ),
+        # The template takes it out of every earlier turn, those of calls included.
+        "thinking": _THINKING.model_copy(update={"kept": "never"}),
+        "unverified": (SPENT_BUDGET, _TOLD_TOOLS),
         "opening": Openings(
             default="<｜Assistant｜><think>\n",
             off="<｜Assistant｜><think>\n\n</think>\n\n",
