@@ -151,7 +151,8 @@ class BoundDialect:
             tools: the tools to tell the model about; None for those the dialect was bound with.
             add_generation_prompt: whether the prompt ends with the opening of the assistant's turn.
             thinking: the thinking mode; None for the mode the dialect was bound with.
-            keep_reasoning: whether the reasoning of earlier exchanges stays; None for what the family does.
+            keep_reasoning: whether the reasoning of earlier exchanges stays; `never` if that of the exchange
+                that goes on does not stay either; None for what the family does.
 
         Raises:
             PromptError: a message for which the family, or its form in this vocabulary, has no place; results
@@ -190,7 +191,7 @@ class BoundDialect:
                 to keep the known ids in any case.
             add_generation_prompt: whether the prompt ends with the opening of the assistant's turn.
             thinking: the thinking mode; None for the mode the dialect was bound with.
-            keep_reasoning: whether the reasoning of earlier exchanges stays; None for what the family does.
+            keep_reasoning: as by `write`.
 
         Raises:
             PromptError: as by `write`; or the known ids are not a prompt of this family.
@@ -229,7 +230,7 @@ class BoundDialect:
             before: the messages that the whole prompt holds, the answer last.
             add_generation_prompt: whether the ids end with the opening of the assistant's turn.
             thinking: the thinking mode; None for the mode the dialect was bound with.
-            keep_reasoning: whether the reasoning of earlier exchanges stays; None for what the family does.
+            keep_reasoning: as by `write`.
 
         Raises:
             PromptError: as by `write`.
