@@ -31,12 +31,12 @@ from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.files.document import read_document
 from codec_agents.graph.policy import Policy
 from codec_agents.telemetry import spans
-from codec_agents.testing import Call, ScriptedEngine, scripted_server
+from codec_agents.testing import ScriptedEngine, scripted_server
 from codec_agents.tools.tool import tool
 from codec_agents.vocabularies import bundled_map, bundled_map_bytes
 from codec_core.discovery import DiskMapCache
 from tests.agents.dialects.templates.test_chat_template import CHATML
-from tests.agents.recorded_runs import desk
+from tests.agents.recorded_runs import desk, paying
 from tests.conftest import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
@@ -120,22 +120,8 @@ def module(name: str, **content: Any) -> ModuleType:
     return made
 
 
-def paying() -> Pipeline:
-    """Declare a pipeline with a tool that somebody must agree to."""
-
-    @tool(approval=True)
-    def pay() -> str:
-        """Pay."""
-        return "paid"
-
-    engine = ScriptedEngine(lambda prompt: Call("pay") if prompt.turn == 1 else "done")
-    p = Pipeline("paying").input("q").sink("out")
-    p.model("m", engine=engine, map="demo/bytes", prompt="{x}", tools=[pay])
-    return p.connect("q", "m").connect("m", "out")
-
-
 async def paused() -> str:
-    """Return a pause of that pipeline."""
+    """Return a pause of a pipeline whose tool needs approval."""
     with pytest.raises(ApprovalRequiredError) as caught:
         await paying().invoke({"q": "go"})
     return caught.value.pause.to_json()

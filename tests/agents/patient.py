@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -17,21 +17,11 @@ class Patient(ScriptedEngine):
 
     @asynccontextmanager
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:  # type: ignore[override]
+        async def wait(_: int) -> None:
+            await anyio.wait_all_tasks_blocked()
+
         async with super().stream(request) as frames:
-            yield PatientFrames(frames)
-
-
-class PatientFrames:
-    def __init__(self, frames: FrameStream) -> None:
-        self._frames = frames
-        self.stats = frames.stats
-
-    def __aiter__(self) -> PatientFrames:
-        return self
-
-    async def __anext__(self) -> CodecFrame:
-        await anyio.wait_all_tasks_blocked()
-        return await anext(self._frames)
+            yield WaitingFrames(frames, wait)
 
 
 class Continuing(ScriptedEngine):
@@ -43,20 +33,25 @@ class Continuing(ScriptedEngine):
 
     @asynccontextmanager
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:  # type: ignore[override]
+        async def wait(given: int) -> None:
+            if given:
+                await self._event.wait()
+
         async with super().stream(request) as frames:
-            yield ContinuingFrames(frames, self._event)
+            yield WaitingFrames(frames, wait)
 
 
-class ContinuingFrames:
-    def __init__(self, frames: FrameStream, event: anyio.Event) -> None:
-        self._frames, self._event, self._begun = frames, event, False
+class WaitingFrames:
+    """The frames of a stream; `wait` is called before each, with the number of frames that were given."""
+
+    def __init__(self, frames: FrameStream, wait: Callable[[int], Awaitable[None]]) -> None:
+        self._frames, self._wait, self._given = frames, wait, 0
         self.stats = frames.stats
 
-    def __aiter__(self) -> ContinuingFrames:
+    def __aiter__(self) -> WaitingFrames:
         return self
 
     async def __anext__(self) -> CodecFrame:
-        if self._begun:
-            await self._event.wait()
-        self._begun = True
+        await self._wait(self._given)
+        self._given += 1
         return await anext(self._frames)

@@ -10,6 +10,7 @@ from typing import Any
 from codec_agents import Chat, Pipeline
 from codec_agents.records.format import Chain
 from codec_agents.testing import Call, PromptView, Say, ScriptedEngine, ScriptedModel, Think
+from codec_agents.tools import tool
 
 
 def rewrite(path: Path, change: Callable[[str], str], *, version: int = 3) -> None:
@@ -86,6 +87,20 @@ def mapped(engine: Any = None) -> Pipeline:
     p.map("each", item, parallel=3, separator=" ")
     p.loop("again", turn, turns=5, feedback={"next": "draft"}, until={"sink": "next", "starts_with": "stop"})
     return p.connect("q", "each").connect("each", "again").connect("again", "reader")
+
+
+def paying() -> Pipeline:
+    """Declare a model that calls a tool which needs approval, and then says that it is done."""
+
+    @tool(approval=True)
+    def pay() -> str:
+        """Pay."""
+        return "paid"
+
+    engine = ScriptedEngine(lambda prompt: Call("pay") if prompt.turn == 1 else "done")
+    p = Pipeline("paying").input("q").sink("out")
+    p.model("m", engine=engine, map="demo/bytes", prompt="{x}", tools=[pay])
+    return p.connect("q", "m").connect("m", "out")
 
 
 class Answers:

@@ -19,8 +19,8 @@ from codec_agents.exceptions import (
     PipelineError,
     ToolDefinitionError,
 )
-from codec_agents.testing import Call, ScriptedEngine
 from codec_agents.vocabularies import bundled_map_bytes
+from tests.agents.recorded_runs import paying
 
 
 def chain(*, script: Callable[..., Any] = lambda prompt: "hi", map_name: str = "demo/bytes") -> Pipeline:
@@ -198,15 +198,7 @@ def test_the_timeout_of_a_tool_is_a_number() -> None:
 
 @pytest.mark.parametrize("decisions", [[5], [None], {"pay": True}, "yes", []])
 def test_a_decision_is_yes_no_or_words(decisions: Any) -> None:
-    @tool(approval=True)
-    def pay() -> str:
-        """Pay."""
-        return "paid"
-
-    engine = ScriptedEngine(lambda prompt: Call("pay") if prompt.turn == 1 else "done")
-    p = Pipeline("paying").input("q").sink("out")
-    p.model("m", engine=engine, map="demo/bytes", prompt="{x}", tools=[pay])
-    p.connect("q", "m").connect("m", "out")
+    p = paying()
     with pytest.raises(ApprovalRequiredError) as caught:
         p.invoke_sync({"q": "go"})
     with pytest.raises(PauseError, match=r"give (True, False, or words|a list with one decision)"):
