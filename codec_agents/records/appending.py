@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from codec_agents.exceptions import RecordDamagedError, RecordError
+from codec_agents.exceptions import RecordError
 from codec_agents.records.files import BINARY, lock
-from codec_agents.records.format import MAX_LINE_BYTES, BrokenSealError, Chain
+from codec_agents.records.format import Chain
+from codec_agents.records.sealed_lines import numbered_lines, verify
 from codec_agents.records.writer import LongLineError, annotation, sealed_line, write_line
 
 SealedLines: TypeAlias = Iterator[tuple[bytes, str]]
@@ -73,9 +74,6 @@ def annotate(path: str | Path, fields: Mapping[str, Any]) -> None:
 
 def _verified(path: str | Path, chain: Chain) -> SealedLines:
     with Path(path).open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
-            try:
-                chain.verify(line)
-            except BrokenSealError as error:
-                raise RecordDamagedError(str(path), number, str(error), None) from error
+        for number, line in numbered_lines(file):
+            verify(chain, line, path, number)  # a torn line is damage here: no line can be put behind it
             yield line, chain.value

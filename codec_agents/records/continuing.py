@@ -29,12 +29,13 @@ from codec_agents.events import (
     SinkText,
     ToolFinished,
 )
-from codec_agents.exceptions import RecordDamagedError, RecordError, ReplayError
+from codec_agents.exceptions import RecordError, ReplayError
 from codec_agents.records.compare import first_difference
 from codec_agents.records.files import open_locked
-from codec_agents.records.format import FIRST_BYTES, MAX_LINE_BYTES, BrokenSealError, Chain, is_sealed
+from codec_agents.records.format import FIRST_BYTES, MAX_LINE_BYTES, Chain, is_sealed
 from codec_agents.records.reader import read_record
 from codec_agents.records.recorded import RecordedRun
+from codec_agents.records.sealed_lines import is_torn, numbered_lines, verify
 from codec_agents.records.writer import Durability, Recorder, checked_durability
 
 Occurrence: TypeAlias = tuple[str, ...]
@@ -49,7 +50,14 @@ class ContinuedRecorder(Recorder):
             begins here.
     """
 
-    def __init__(self, path: str | Path, header: Mapping[str, Any], *, durability: Durability = "os") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        header: Mapping[str, Any],
+        *,
+        durability: Durability = "os",
+        longest: int = MAX_LINE_BYTES,
+    ) -> None:
         """Open the record of a run that was cut off, or begin one. Its file is readable by its owner alone.
 
         The file is locked before it is read: of two processes that go on with a run, one is refused.
@@ -58,20 +66,22 @@ class ContinuedRecorder(Recorder):
             path: The file.
             header: The fields of the first line, for a run that begins here.
             durability: Where each line is before the run continues.
+            longest: The most bytes of a line.
 
         Raises:
             RecordError: The record is being written, cannot be opened, or has no seals.
-            RecordDamagedError: A line is damaged.
+            RecordDamagedError: A line is damaged, or longer.
         """
         # Not the base's, which empties the file. Closed until it is open: `__del__` runs after a failure too.
         self._closed = True
         self._flushes = checked_durability(durability) == "disk"
         self._path, self._place = str(path), str(Path(path).absolute())
         self._header = dict(header)
+        self._longest = longest
         self._lost = None
         self._file = open_locked(path)
         try:
-            self._chain, length = sealed_part(path)
+            self._chain, length = sealed_part(path, longest)
             self.record = read_record(path) if length else None
             # What a crash left of a last line; only once the lines before it were read without a fault.
             os.ftruncate(self._file, length)
@@ -111,35 +121,34 @@ class ContinuedRecorder(Recorder):
             super().write_suspended(pause_id, calls, at)
 
 
-def sealed_part(path: str | Path) -> tuple[Chain, int]:
+def sealed_part(path: str | Path, longest: int = MAX_LINE_BYTES) -> tuple[Chain, int]:
     """Return the chain of the whole lines of a record, and their length in bytes.
 
     What is behind that length is what a crash left of a last line: the caller may cut it off.
 
+    Args:
+        path: The record.
+        longest: The most bytes of a line.
+
     Raises:
         RecordError: The record is of a version without seals, or the file is no record.
-        RecordDamagedError: A line is damaged, or longer than `MAX_LINE_BYTES`.
+        RecordDamagedError: A line is damaged, or longer.
     """
     chain, length = Chain(), 0
     with Path(path).open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
-            # The newline is the last byte of a line: without it a crash cut the line, wherever that was, and
-            # a seal that is all there but for the newline seals no whole line. So it is looked at first.
-            # A line above the bound has none either, and whole lines may be behind it.
-            is_torn = not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES
+        for number, line in numbered_lines(file, longest):
+            # Before the seal: one that is all there but for the newline seals no whole line.
+            torn = is_torn(line, longest)
             # Told apart from damage, for its own remedy: new lines would have no chain to continue. The torn
             # first line of a record is told from another file without a newline by how it begins.
-            if number == 1 and not (_begins_record(line) if is_torn else is_sealed(line)):
+            if number == 1 and not (_begins_record(line) if torn else is_sealed(line)):
                 raise RecordError(
                     f"{path} is no record with seals, from which a run can go on; recover an old record into "
                     "a new file, or name another file"
                 )
-            if is_torn:
+            if torn:
                 break
-            try:
-                chain.verify(line)
-            except BrokenSealError as error:
-                raise RecordDamagedError(str(path), number, str(error), None) from error
+            verify(chain, line, path, number)
             length += len(line)
     return chain, length
 

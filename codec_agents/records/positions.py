@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from codec_agents.exceptions import RecordDamagedError
-from codec_agents.records.format import MAX_LINE_BYTES, BrokenSealError, Chain
+from codec_agents.records.format import MAX_LINE_BYTES, Chain
 from codec_agents.records.reader import DECODERS
+from codec_agents.records.sealed_lines import is_torn, numbered_lines, verify
 from codec_core.exceptions import DECODE_ERRORS
 
 KINDS = ("turn", "tool", "suspended")
@@ -61,11 +62,15 @@ def position_of(line: Mapping[str, Any], chain: str) -> Position | None:
     return None
 
 
-def positions_of(path: str | Path) -> list[Position]:
+def positions_of(path: str | Path, longest: int = MAX_LINE_BYTES) -> list[Position]:
     """Return the positions that a record holds, in order; none where there is no file.
 
+    Args:
+        path: The record.
+        longest: The most bytes of a line.
+
     Raises:
-        RecordDamagedError: A line is damaged.
+        RecordDamagedError: A line is damaged, or longer.
         OSError: The file cannot be read.
     """
     found: list[Position] = []
@@ -73,13 +78,10 @@ def positions_of(path: str | Path) -> list[Position]:
         return found
     chain = Chain()
     with Path(path).open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
-            if not line.endswith(b"\n"):
-                break  # what a crash left of a last line
-            try:
-                chain.verify(line)
-            except BrokenSealError as error:
-                raise RecordDamagedError(str(path), number, str(error), None) from error
+        for number, line in numbered_lines(file, longest):
+            if is_torn(line, longest):
+                break
+            verify(chain, line, path, number)
             if any(mark in line for mark in _MARKS):  # decoding every line takes ten times as long
                 try:
                     position = _position_in(line, chain.value)

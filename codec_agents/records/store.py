@@ -17,9 +17,8 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, get_args
 
 from codec_agents.exceptions import RecordDamagedError, RecordError, UnfitStoreError
@@ -124,14 +123,19 @@ class IndexedRun:
 class RunStore:
     """The records of a folder and of the folders in it."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, wait: float = RUNS.wait) -> None:
         """Open the index, or begin one.
+
+        Args:
+            folder: The folder.
+            wait: Seconds to wait for another process that writes the index.
 
         Raises:
             RecordError: There is no such folder.
             StoreError: Another process writes the index, and does not end.
         """
         self.folder = Path(folder)
+        self._kind = replace(RUNS, wait=wait)
         if not self.folder.is_dir():
             raise RecordError(f"there is no folder {folder}; name a folder of records")
         self._file = self._opened()
@@ -139,9 +143,7 @@ class RunStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -228,15 +230,15 @@ class RunStore:
         """
         path = self.folder / INDEX
         try:
-            file = SqliteFile(path if is_plain(path) else None, RUNS)
+            file = SqliteFile(path if is_plain(path) else None, self._kind)
         except UnfitStoreError as error:
-            if _is_index(path):
+            if _is_index(path, self._kind.wait):
                 # The records have all that it had. Emptied and not removed: another process may have it open.
                 os.truncate(path, 0)
-                file = SqliteFile(path, RUNS)
+                file = SqliteFile(path, self._kind)
             else:
                 _log.warning("%s; it is left as it is, and all records are read: move it away", error)
-                file = SqliteFile(None, RUNS)
+                file = SqliteFile(None, self._kind)
         file.base.create_function("folded", 1, _folded, deterministic=True)
         return file
 
@@ -284,10 +286,10 @@ class RunStore:
             self._file.change(f"DELETE FROM {table} WHERE path = ?", (name,))  # noqa: S608 - of constants
 
 
-def _is_index(path: Path) -> bool:
+def _is_index(path: Path, wait: float) -> bool:
     """Return whether a file is an index of runs, of any version."""
     try:
-        with closing(sqlite3.connect(path, timeout=RUNS.wait)) as base:
+        with closing(sqlite3.connect(path, timeout=wait)) as base:
             tables = {name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if "facts" in tables:
                 ((version,),) = base.execute("SELECT value FROM facts WHERE name = 'version'").fetchall()

@@ -168,12 +168,10 @@ class Recorder:
     Attributes:
         elapsed: seconds of the run that the file held before this recorder wrote to it.
         noted: called with the fields of each line after it was written, and the chain up to it.
-        longest: the most bytes of a line.
     """
 
     elapsed: float = 0.0
     noted: Callable[[Mapping[str, Any], str], None] | None = None
-    longest: int = MAX_LINE_BYTES
 
     def __init__(
         self,
@@ -182,6 +180,7 @@ class Recorder:
         *,
         durability: Durability = "os",
         sources: Iterable[str | Path] = (),
+        longest: int = MAX_LINE_BYTES,
     ) -> None:
         """Create the file, readable by its owner alone.
 
@@ -190,6 +189,7 @@ class Recorder:
             header: The fields of the first line besides those of the run: inputs, maps and hashes, versions.
             durability: Where each line is before the run continues.
             sources: Records that the run reads, none of which may be this file.
+            longest: The most bytes of a line.
 
         Raises:
             RecordError: The file cannot be written, is a source, or another run is writing it.
@@ -200,6 +200,7 @@ class Recorder:
         self._path = str(path)
         self._place = str(Path(path).absolute())
         self._header = dict(header)
+        self._longest = longest
         self._chain = Chain()
         self._lost: RecordLostError | None = None
         self._early: list[dict[str, Any]] | None = []
@@ -252,7 +253,7 @@ class Recorder:
         if self._lost is not None:  # a part of a line may be there: what follows could not be read
             raise self._lost
         try:
-            write_line(self._file, sealed_line(self._chain, line, self.longest), flush=self._flushes)
+            write_line(self._file, sealed_line(self._chain, line, self._longest), flush=self._flushes)
         except (OSError, LongLineError) as error:
             self._lost = RecordLostError(self._path, getattr(error, "strerror", None) or str(error))
             raise self._lost from error

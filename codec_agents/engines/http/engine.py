@@ -68,6 +68,7 @@ class HttpEngine:
     continues = True
     """The conformance test has shown it for every kind whose prompts are ids."""
     checks_answers = True
+    health_seconds = HEALTH_SECONDS
     logprob_mode: str | None = None
     """What the server computes log probabilities from, a `LogprobMode`: a class has that of its kind, and a
     server may be started otherwise. None where it is not known."""
@@ -103,12 +104,12 @@ class HttpEngine:
             if self.pool.prepare(self._outgoing(request).path, timeouts, request.node):
                 return
             # Not longer than a request waits for a connection: this one may hold the only one there is.
-            await self._ask_health(timeouts, min(HEALTH_SECONDS, timeouts.connect or math.inf))
+            await self._ask_health(timeouts, min(self.health_seconds, timeouts.connect or math.inf))
 
     async def is_healthy(self, timeouts: Timeouts) -> bool:
         """Return whether the server answers `/health`, and not with an error of its own; never raises."""
         with suppress(EngineError):
-            status = await self._ask_health(timeouts, HEALTH_SECONDS)
+            status = await self._ask_health(timeouts, self.health_seconds)
             # 404 is an engine without the path, and 401 one with a key.
             return status is not None and status < 500
         return False

@@ -21,7 +21,7 @@ from tests.agents.engines.stock_servers import StockServer, tokenize_route, vllm
 pytestmark = pytest.mark.anyio
 PIPELINE = """\
 pipeline: looked at
-engines: {A: {kind: vllm, url: "%s"}}
+engines: {A: {kind: %s, url: "%s"}}
 nodes: {m: {engine: A, model: small, map: "%s", prompt: "{q}"}}
 edges: [q -> m, m -> out]
 policy: {retry: {attempts: 1}}
@@ -50,9 +50,11 @@ async def server() -> AsyncIterator[StockServer]:
         yield running
 
 
-async def doctor(folder: Path, url: str, map_id: str = "demo/bytes", *options: str) -> Result:
+async def doctor(
+    folder: Path, url: str, map_id: str = "demo/bytes", *options: str, kind: str = "vllm"
+) -> Result:
     file = folder / "looked_at.yaml"
-    file.write_text(PIPELINE % (url, map_id))
+    file.write_text(PIPELINE % (kind, url, map_id))
     return await anyio.to_thread.run_sync(CliRunner().invoke, main, ["doctor", str(file), *options])
 
 
@@ -70,10 +72,9 @@ async def test_a_server_that_does_not_tell_its_context_is_named_with_what_follow
 
 
 async def test_an_engine_of_kind_auto_is_looked_at_as_what_it_turned_out_to_be(
-    tmp_path: Path, server: StockServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: StockServer
 ) -> None:
-    monkeypatch.setattr(f"{__name__}.PIPELINE", PIPELINE.replace("kind: vllm", "kind: auto"))
-    found = checks(await doctor(tmp_path, server.url, "demo/bytes", "--json"))
+    found = checks(await doctor(tmp_path, server.url, "demo/bytes", "--json", kind="auto"))
     assert found["server"] == ("ok", "vllm 0.11.2")
     assert found["tokenizer"] == ("ok", "equal to the map demo/bytes on the probe texts")
 
@@ -126,7 +127,7 @@ async def test_a_codec_server_is_told_by_its_map(tmp_path: Path) -> None:
     pytest.importorskip("uvicorn", reason="needs the extra `server`")
     with scripted_server(bundled_map("demo/bytes"), lambda _: "hello", name="small") as running:
         file = tmp_path / "codec.yaml"
-        file.write_text((PIPELINE % (running.url, "demo/bytes")).replace("kind: vllm", "kind: codec"))
+        file.write_text(PIPELINE % ("codec", running.url, "demo/bytes"))
         asked = await anyio.to_thread.run_sync(CliRunner().invoke, main, ["doctor", str(file), "--json"])
         assert "map by hash" in checks(asked)["tokenizer"][1]
         file.write_text(file.read_text().replace("demo/bytes", "demo/words"))

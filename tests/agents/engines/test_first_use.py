@@ -154,10 +154,10 @@ class SilentClient:
 
 
 @pytest.mark.parametrize(("bound", "connect"), [(0.0, None), (1000.0, 1e-9)])
-async def test_a_server_that_never_answers_holds_no_connection(monkeypatch, words, ask, bound, connect):
+async def test_a_server_that_never_answers_holds_no_connection(words, ask, bound, connect):
     """It may be the only one, and the request waits for it as long as for a new one."""
-    monkeypatch.setattr("codec_agents.engines.http.engine.HEALTH_SECONDS", bound)
     engine = CodecEngine("http://127.0.0.1:1", client=(client := SilentClient()))
+    engine.health_seconds = bound
     timeouts = Timeouts(connect=connect, first_id=None)
     with anyio.fail_after(5):
         await engine.prepare(msgspec.structs.replace(ask(words), timeouts=timeouts))

@@ -147,6 +147,16 @@ def test_sealed_lines_with_other_fields_are_damage(tmp_path: Path, line: str) ->
             positions_of(path)
 
 
+def test_a_line_above_the_bound_hides_no_position_behind_it(tmp_path: Path) -> None:
+    """Its first part has no newline, as what a crash left of a last line has none."""
+    note = f'{{"kind":"annotation","fields":{{"note":"{"x" * 900}"}}}}'
+    turn = '{"kind":"turn","node":"n","turn":1,"regions":[],"at":1}'
+    path = sealed(tmp_path / "run.jsonl", note, turn)
+    assert [each.name for each in positions_of(path)] == ["n: turn 1"]
+    with pytest.raises(RecordDamagedError):
+        positions_of(path, longest=500)
+
+
 def test_prompts_that_keep_much_take_the_memory_of_their_lines(tmp_path: Path) -> None:
     """A line of 70 bytes may keep any number of ids: held whole, prompts would take more than the file."""
     first = f'{{"kind":"prompt","node":"n","turn":1,"kept":0,"ids":{[*range(1000)]},"at":0}}'

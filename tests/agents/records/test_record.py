@@ -21,6 +21,7 @@ from codec_agents import Pipeline
 from codec_agents.events import Event
 from codec_agents.exceptions import NodeFailedError, RecordError, RecordLostError
 from codec_agents.records.compare import first_difference
+from codec_agents.records.header import record_header
 from codec_agents.records.reader import read_record
 from codec_agents.records.writer import Recorder
 from codec_agents.runtime.run import Run
@@ -259,14 +260,17 @@ async def test_a_record_that_cannot_be_begun_ends_the_run() -> None:
         await desk().invoke({"q": "go"}, record="/dev/full")
 
 
-async def test_a_line_that_no_reader_would_take_ends_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def bounded(p: Pipeline, path: Path) -> Run:
+    """Return a run that is recorded in lines of 2000 bytes at most."""
+    plan, inputs = p.build(), {"q": "go"}
+    recorder = Recorder(path, {**record_header(plan), "inputs": inputs}, longest=2000)
+    return Run(plan, inputs, recorder=recorder)
+
+
+async def test_a_line_that_no_reader_would_take_ends_the_run(tmp_path: Path) -> None:
     """Written, it would hide all that follows it."""
     path = tmp_path / "run.jsonl"
-    monkeypatch.setattr(Recorder, "longest", 2000)
-    p = desk(tools=[look]).run({"q": "go"}, record=path)
-    result = await p.execute()
+    result = await bounded(desk(tools=[look]), path).execute()
     assert result.text["reader"].startswith("told: ")
 
     def look_long(number: int) -> str:
@@ -278,7 +282,7 @@ async def test_a_line_that_no_reader_would_take_ends_the_run(
 
     p = model(Pipeline("one").input("q").sink("out"), "m", scripted(script), tools=[look_long])
     with pytest.raises(RecordLostError, match=r"a line of 2\d\d\d bytes is longer than the 2000"):
-        await p.connect("q", "m").connect("m", "out").invoke({"q": "go"}, record=path)
+        await bounded(p.connect("q", "m").connect("m", "out"), path).execute()
     assert read_record(path).turns[0].complete
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from click.testing import CliRunner
 from codec_agents import Pipeline
 from codec_agents.cli import main
 from codec_agents.exceptions import ApprovalRequiredError, NodeFailedError, RecordError, StoreError
-from codec_agents.records import store as index
 from codec_agents.records.continuing import ContinuedRecorder
 from codec_agents.records.store import INDEX, RunFilter, RunStore
 from codec_agents.server.gateway.sqlite_store import SqliteStore
@@ -179,16 +177,13 @@ async def test_an_index_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
     assert other.read_text() == "what nothing may change"
 
 
-async def test_an_index_that_another_process_writes_is_waited_for_and_not_emptied(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_index_that_another_process_writes_is_waited_for_and_not_emptied(folder: Path) -> None:
     paths(folder)
     before = (folder / INDEX).read_bytes()
-    monkeypatch.setattr(index, "RUNS", replace(index.RUNS, wait=0.0))
     with closing(sqlite3.connect(folder / INDEX, isolation_level=None)) as base:
         base.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match="locked"):
-            paths(folder)
+            RunStore(folder, wait=0.0)
     assert (folder / INDEX).read_bytes() == before
 
 

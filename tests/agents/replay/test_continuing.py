@@ -223,14 +223,13 @@ async def test_damage_and_other_files_are_refused_untouched(tmp_path: Path) -> N
     ],
 )
 async def test_a_foreign_file_without_a_newline_is_refused_untouched(
-    content: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: bytes, said: str, tmp_path: Path
 ) -> None:
     """The last one has a first line above the bound, which no crash left behind."""
-    monkeypatch.setattr("codec_agents.records.continuing.MAX_LINE_BYTES", 100)
     path = tmp_path / "config.json"
     path.write_bytes(content)
     with pytest.raises(RecordError, match=said):
-        ContinuedRecorder(path, {})
+        ContinuedRecorder(path, {}, longest=100)
     assert path.read_bytes() == content
 
 
@@ -244,9 +243,7 @@ async def test_what_a_crash_left_of_a_first_line_is_cut_off(content: bytes, tmp_
     assert path.read_bytes() == b""
 
 
-async def test_a_line_above_the_bound_is_damage_and_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_line_above_the_bound_is_damage_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     await desk().run_or_recover(path, {"q": "go"}).execute()
     first = path.read_bytes().splitlines(keepends=True)[0]
@@ -254,9 +251,8 @@ async def test_a_line_above_the_bound_is_damage_and_stays(
     chain.verify(first)
     content = first + chain.seal(b'{"kind":"note","text":"' + b"x" * len(first) + b'"}')
     path.write_bytes(content)
-    monkeypatch.setattr("codec_agents.records.continuing.MAX_LINE_BYTES", len(first))
     with pytest.raises(RecordDamagedError):
-        ContinuedRecorder(path, {})
+        ContinuedRecorder(path, {}, longest=len(first))
     assert path.read_bytes() == content
 
 
