@@ -31,7 +31,7 @@ from codec_core.tokenizer import pick_tokenizer
 from tests.real_engines.engines import MODEL
 from tests.real_engines.lengths import length, sampling
 from tests.real_engines.models import smollm2_map
-from tests.real_engines.places import CACHE, UnavailableError
+from tests.real_engines.places import UnavailableError, cache_folder
 from tests.real_engines.running import url_of
 
 LENGTHS, ROUNDS = (128, 512), 5
@@ -225,7 +225,7 @@ async def compare(lengths: tuple[int, ...], rounds: int, kept: Measured) -> None
 
 def main(only: str = "", rounds: int = ROUNDS, results: str = "") -> bool:
     """Print the table, or its rows of one length."""
-    path = Path(results) if results else CACHE / "handoffs.jsonl"
+    path = Path(results) if results else cache_folder() / "handoffs.jsonl"
     lengths = tuple(ids for ids in LENGTHS if only in ("", str(ids)))
     print(f"{rounds} rounds; measured so far is in {path}")
     try:

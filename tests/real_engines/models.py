@@ -15,7 +15,7 @@ from typing import Any
 from codec_core.building import build_from_gguf, build_from_tokenizer_json
 from codec_core.building.gguf_reader import read_gguf_metadata
 from tests.real_engines.packages import fetched, members
-from tests.real_engines.places import CACHE, REPOSITORY, VLLM, UnavailableError
+from tests.real_engines.places import REPOSITORY, VLLM, UnavailableError, cache_folder
 from tests.real_files.sources import NotFetchedError, Package, files_of
 
 SMOLLM2 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -30,7 +30,7 @@ Fill = Callable[[Path], None]
 def kept(name: str, fill: Fill) -> Path:
     """Return a file or folder of the cache; `fill` makes it at the first call, under another name until it is
     whole."""
-    path = CACHE / "models" / name
+    path = cache_folder() / "models" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{name}.{os.getpid()}.part")

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.real_engines.places import CACHE, UnavailableError
+from tests.real_engines.places import UnavailableError, cache_folder
 
 SECONDS = 1800
 """For one fetch or one installation. The largest are 600 MB."""
@@ -53,7 +53,7 @@ def fetched(
     """
     kind = [TAG if dependencies else "", *(without or {}).values(), *(without or {})]
     said = hashlib.sha256(" ".join([*requirements, *kind]).encode()).hexdigest()[:12]
-    folder = CACHE / "packages" / f"{name}-{said}"
+    folder = cache_folder() / "packages" / f"{name}-{said}"
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

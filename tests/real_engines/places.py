@@ -10,13 +10,6 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-CACHE = Path(
-    os.environ.get("CODEC_REAL_ENGINES")
-    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "codec-agents-engines"
-)
-"""Downloads, models and llama.cpp's binary. Outside the repository, so that a new clone has them too; it can
-be deleted at any time."""
-
 VLLM = REPOSITORY / ".venv-vllm"
 SGLANG = REPOSITORY / ".venv-sglang"
 
@@ -27,6 +20,16 @@ DISK = 8 * GIB
 
 class UnavailableError(Exception):
     """An engine cannot be had on this machine, or has not been prepared; the message says why."""
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloads, models and llama.cpp's binary, which can be deleted at any time.
+
+    It is outside the repository, so that a new clone has them too.
+    """
+    if given := os.environ.get("CODEC_REAL_ENGINES"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "codec-agents-engines"
 
 
 def require_platform() -> None:
@@ -47,8 +50,8 @@ def require_disk() -> None:
     Raises:
         UnavailableError: there is none.
     """
-    CACHE.mkdir(parents=True, exist_ok=True)
-    for folder in (CACHE, REPOSITORY):
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    for folder in (cache_folder(), REPOSITORY):
         free = shutil.disk_usage(folder).free
         if free < DISK:
             raise UnavailableError(f"{folder} has {free / GIB:.1f} GiB free; {DISK / GIB:.0f} are needed")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from tests.real_engines.places import CACHE
+from tests.real_engines.places import cache_folder
 
 TO_STOP = 20.0
 """Seconds that a server has to end by itself."""
@@ -67,7 +67,7 @@ class Server:
     @property
     def log(self) -> Path:
         """What it prints."""
-        return CACHE / "logs" / f"{self.name}-{self.port}.log"
+        return cache_folder() / "logs" / f"{self.name}-{self.port}.log"
 
     def __enter__(self) -> Self:
         self.start(self.port)

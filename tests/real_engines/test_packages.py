@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_engines import packages
 from tests.real_engines.packages import fetched, run, write_empty_wheel
 from tests.real_engines.places import UnavailableError
 
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(packages, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("CODEC_REAL_ENGINES", str(tmp_path / "cache"))
 
 
 def test_without_a_network_an_engine_is_unavailable_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

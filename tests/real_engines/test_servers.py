@@ -32,7 +32,7 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(servers, "CACHE", tmp_path)
+    monkeypatch.setenv("CODEC_REAL_ENGINES", str(tmp_path))
 
 
 def is_running(pid: int) -> bool:
@@ -81,9 +81,8 @@ def test_a_server_that_never_answers_is_ended() -> None:
     assert ends(int(server.log.read_text()))
 
 
-def test_what_is_kept_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_kept_is_whole(tmp_path: Path) -> None:
     """A file that was not finished is none."""
-    monkeypatch.setattr("tests.real_engines.models.CACHE", tmp_path)
 
     def broken(part: Path) -> None:
         part.write_text("half")
