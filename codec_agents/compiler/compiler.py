@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from codec_agents import graph
@@ -45,20 +45,24 @@ def build(pipeline: graph.Declaration) -> BuiltPipeline:
     Raises:
         PipelineError: with every fault, each with its place, what was found and what to do.
     """
-    # Before anything is loaded: engines and servers are known by the JSON of their declarations.
-    if unwritten := list(unwritable(pipeline.spec)):
+    found = pipeline.check()
+    # Engines and servers are known by the JSON of their declarations: what has none cannot be loaded.
+    if _has_errors(found) and (unwritten := list(unwritable(pipeline.spec))):
         raise PipelineError(located(unwritten, pipeline.document), pipeline.name)
     resources = Resources(pipeline.spec, pipeline.live, pipeline.directory)
     # Also where the check finds faults: both kinds are reported at once, and what was loaded is used below.
-    missing = located(list(unmet_needs(pipeline.spec, resources)), pipeline.document)
-    found = [*pipeline.check(), *missing]
-    if any(fault.severity == "error" for fault in found):
+    found += located(list(unmet_needs(pipeline.spec, resources)), pipeline.document)
+    if _has_errors(found):
         raise PipelineError(found, pipeline.name)
     steps = Build(pipeline.spec, resources)
     built = steps.run(warnings=tuple(found), document=pipeline.document)
     if steps.faults:
         raise PipelineError([*located(steps.faults, pipeline.document), *found], pipeline.name)
     return built
+
+
+def _has_errors(faults: Iterable[Fault]) -> bool:
+    return any(fault.severity == "error" for fault in faults)
 
 
 class BodyFaultsError(Exception):
