@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from weakref import WeakKeyDictionary
 
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.backends.backend import ServedModel
@@ -45,7 +44,6 @@ class PromptTexts:
     def __init__(self, settings: ServerSettings, workers: Workers) -> None:
         self._settings = settings
         self._workers = workers
-        self._longest: WeakKeyDictionary[Vocabulary, int] = WeakKeyDictionary()
 
     async def encoded(self, text: str, model: ServedModel, options: SamplingOptions) -> list[int]:
         """Return the ids of a prompt in which special tokens count.
@@ -102,10 +100,10 @@ class PromptTexts:
 
     async def _longest_token(self, vocabulary: Vocabulary) -> int:
         """Return how many bytes of text one id can stand for, at most."""
-        found = self._longest.get(vocabulary)
+        found: int | None = vocabulary.derived.get(_longest_token)
         if found is None:
             found = await self._workers.run(partial(_longest_token, vocabulary), vocabulary.size)
-            self._longest[vocabulary] = found
+            vocabulary.derived[_longest_token] = found
         return found
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 from codec_core.vocabulary import Vocabulary
 
@@ -26,10 +25,6 @@ class Index(NamedTuple):
     ids: Mapping[bytes, tuple[int, ...]]
     longest: int
     """Bytes of the longest: no longer piece of a text, which may be of any length, is looked up."""
-
-
-_indexes: WeakKeyDictionary[Vocabulary, Index] = WeakKeyDictionary()
-"""A vocabulary that is dropped takes its index with it."""
 
 
 def find_lost_ids(
@@ -84,7 +79,7 @@ def _inside_character(data: bytes) -> bool:
 
 def _index(vocabulary: Vocabulary) -> Index:
     """Return the ordinary ids by their bytes; made when the first id is lost."""
-    known = _indexes.get(vocabulary)
+    known: Index | None = vocabulary.derived.get(Index)
     if known is not None:
         return known
     gathered: dict[bytes, list[int]] = {}
@@ -93,5 +88,5 @@ def _index(vocabulary: Vocabulary) -> Index:
             gathered.setdefault(vocabulary.token_bytes(token), []).append(token)
     by_bytes = {data: tuple(tokens) for data, tokens in gathered.items() if data}
     index = Index(by_bytes, max(map(len, by_bytes), default=0))
-    _indexes[vocabulary] = index
+    vocabulary.derived[Index] = index
     return index

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 
+import msgspec
 import pytest
 
 from codec_agents.engines.llamacpp import LlamaCppEngine
@@ -12,6 +15,7 @@ from codec_agents.engines.stock.probes import content_texts, control_texts, spel
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineStatusError, MapMismatchError
 from codec_core.tokenizer import pick_tokenizer
+from codec_core.vocabulary import vocabulary_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
@@ -58,6 +62,22 @@ async def test_the_same_tokenizer_passes(vocabulary, ask, stock, mode):
         await engine.aclose()
     asked = len(server.paths())
     assert asked == 2 if mode == "probe" else asked > 5
+
+
+async def test_a_vocabulary_that_was_compared_can_be_dropped(words, ask, stock):
+    """One without a hash is remembered by itself, which must not keep it."""
+    own = vocabulary_of(msgspec.structs.replace(words.map, id="own"))
+    routes = {"/tokenize": changed(pick_tokenizer(own), lambda text: text)}
+    async with stock.StockServer(routes) as server:
+        engine = VllmEngine(server.url, api="completions")
+        for _ in range(2):
+            await engine.check(ask(own))
+        assert len(server.paths()) == 2  # the probe's two texts, once
+        gone, server.routes = weakref.ref(own), {}
+        del own, routes
+        gc.collect()
+        assert gone() is None
+        await engine.aclose()
 
 
 def test_content_spells_no_control_token_and_every_control_token_is_spelled(vocabulary):
