@@ -42,6 +42,17 @@ def clock() -> Callable[[], float]:
     return anyio.current_time if loop is None else loop.time
 
 
+async def checkpoint() -> None:
+    """Let other tasks run once, and notice a cancellation.
+
+    `anyio.lowlevel.checkpoint` does the same, after it has found out which loop runs, which takes longer.
+    """
+    if running_task() is None:
+        await anyio.lowlevel.checkpoint()
+    else:
+        await asyncio.sleep(0)
+
+
 def this_loop() -> object:
     """Return an object that identifies the running event loop."""
     return running_loop() or anyio.lowlevel.current_token()

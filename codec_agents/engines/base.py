@@ -295,15 +295,20 @@ def reports_cached_ids(engine: Engine) -> bool:
     return all(getattr(replica, "reports_cached_ids", False) for replica in replicas_of(engine))
 
 
+def tells_context(engine: Engine) -> bool:
+    """Return whether an engine can be asked for its context: one that can has a method, `context_length`.
+
+    An engine of a user's own has no base class that would answer for it.
+    """
+    return hasattr(engine, "context_length")
+
+
 async def context_of(engine: Engine, request: GenerationRequest) -> int | None:
     """Return the most ids that a prompt and its answer may have together; None where the engine does not say.
-
-    An engine tells it by a method, `context_length(request)`; one without it does not tell.
 
     Raises:
         EngineError: the engine cannot be asked now.
     """
-    # An engine of a user's own has no base class that would answer for it.
     ask = getattr(engine, "context_length", None)
     found: int | None = None if ask is None else await ask(request)
     return found

@@ -77,7 +77,7 @@ def start_run(
         TypeError: an option is unknown.
         RecordError: the record cannot be written there, or `durability` is given without one.
     """
-    if unknown := sorted(options.keys() - RunOptions.__annotations__.keys()):
+    if options and (unknown := sorted(options.keys() - RunOptions.__annotations__.keys())):
         known = ", ".join(RunOptions.__annotations__)
         raise TypeError(f"unknown run option {unknown[0]!r}; the options are {known}")
     run_id = options.get("run_id")

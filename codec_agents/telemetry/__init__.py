@@ -18,9 +18,9 @@ __all__ = ["configure", "run_scope"]
 
 def run_scope(pipeline: str, *, run_id: str | None = None, digest: str | None = None) -> RunScope:
     """Begin the span of a run, as a child of the caller's span."""
-    from codec_agents.telemetry import spans
+    from codec_agents.telemetry.spans import run_scope as begin
 
-    return spans.run_scope(pipeline, run_id=run_id, digest=digest)
+    return begin(pipeline, run_id=run_id, digest=digest)
 
 
 def configure(

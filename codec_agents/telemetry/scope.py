@@ -33,6 +33,10 @@ def _captures_content() -> bool:
     return os.environ.get(names.CAPTURE_VARIABLE, "").upper() in {"SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"}
 
 
+_SILENT = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
+"""The providers of the API itself, which keep nothing."""
+
+
 class Telemetry:
     """Where spans and metrics go, and whether content goes with them."""
 
@@ -76,7 +80,7 @@ class Telemetry:
         The API's own providers keep nothing, but a span of the caller is passed on to engines.
         """
         provider = self._provider or trace.get_tracer_provider()
-        if not isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider):
+        if not isinstance(provider, _SILENT):
             return True
         return self.instruments.live or trace.get_current_span().get_span_context().is_valid
 

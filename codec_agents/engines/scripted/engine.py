@@ -14,9 +14,8 @@ from itertools import repeat
 from typing import Self
 
 import anyio
-from anyio.lowlevel import checkpoint
 
-from codec_agents.concurrency.event_loop import clock
+from codec_agents.concurrency.event_loop import checkpoint, clock
 from codec_agents.engines.base import (
     FAILED_REASONS,
     GenerationRequest,

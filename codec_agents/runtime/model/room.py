@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from codec_agents.dialects.messages import Message
-from codec_agents.engines.base import DEFAULT_MAX_TOKENS, GenerationRequest, context_of
+from codec_agents.engines.base import DEFAULT_MAX_TOKENS, GenerationRequest, context_of, tells_context
 from codec_agents.events import ContextKnown, HistoryDropped
 from codec_agents.exceptions import ContextFullError, EngineError, NodeFailedError, PromptError
 from codec_agents.graph.chat import Chat
@@ -130,6 +130,9 @@ class Room:
             self._ids = node.context
             return
         if not node.asks_context:
+            return
+        # No request is built for an engine that cannot answer it: every turn would pay for one.
+        if not required and not tells_context(node.engine):
             return
         request = GenerationRequest(
             prompt_ids=prompt.ids,
