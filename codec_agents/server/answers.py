@@ -49,6 +49,11 @@ class Answer(Protocol):
         """The head of the answer."""
         ...
 
+    @property
+    def held(self) -> int:
+        """The ids of earlier frames that the next one may complete, as those of a call."""
+        ...
+
     def close(self) -> bytes:
         """Return the end of the body, after the last frame."""
         ...
@@ -58,6 +63,7 @@ class FrameAnswer:
     """Codec frames, compressed if the client takes it, flushed at every frame."""
 
     streamed = True
+    held = 0
 
     def __init__(self, job: Job, wire_format: str, accepted: str | None, dictionary: bytes | None) -> None:
         self._job = job
@@ -116,6 +122,11 @@ class OpenAIForm:
             "created": int(time.time()),
             "model": job.model.name,
         }
+
+    @property
+    def held(self) -> int:
+        """The ids that are no text yet."""
+        return self.lanes.held
 
     def take(self, frame: CodecFrame) -> None:
         """Count a frame, and keep its reason."""

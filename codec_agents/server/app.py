@@ -257,7 +257,8 @@ class CodecServer:
                 share.hold(ID_BYTES * len(job.prompt_ids))
                 exchange.prompted(job.prompt_ids)
                 self._require_room(running=1)  # others have begun while the body arrived
-                await deliver(self.backend, job, form, exchange, self.settings, receive, send, self._running)
+                shared = self.settings, self.workers, receive, send, self._running
+                await deliver(self.backend, job, form, exchange, *shared)
             finally:
                 self.generating -= 1
                 await job.release()

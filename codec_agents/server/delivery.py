@@ -6,6 +6,8 @@ Rules that hold in this file:
 - When the client leaves, the generation stops at once, also before its first id.
 - Ids that are ready together go out in one frame where the back end allows it, because a frame costs more
   than the ids in it. No id waits for another.
+- Nothing in proportion to a long answer happens on the event loop: a long frame, a long call and the end of
+  a long answer are written in a thread.
 - An answer that is not complete never looks complete: it is cut off, or ends with the reason `error`.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable
+from functools import partial
 
 import anyio
 
@@ -24,6 +27,7 @@ from codec_agents.server.exchanges import Exchange
 from codec_agents.server.http import HttpError, Receive, Send, answer, begin, send_part
 from codec_agents.server.settings import ServerSettings
 from codec_agents.server.stops import StopWatcher
+from codec_agents.server.workers import Workers
 from codec_core.frames import CodecFrame, SampledValues
 from codec_core.frames.values import joined_values, with_values
 
@@ -41,6 +45,7 @@ async def deliver(
     form: Answer,
     exchange: Exchange,
     settings: ServerSettings,
+    workers: Workers,
     receive: Receive,
     send: Send,
     running: set[anyio.CancelScope],
@@ -54,7 +59,7 @@ async def deliver(
         HttpError: the back end refuses the job, or it was ended; nothing has been sent.
         AnswerCutError: the generation was lost half-way.
     """
-    delivery = _Delivery(form, job.recorder, exchange, settings, send, running)
+    delivery = _Delivery(form, job.recorder, exchange, settings, workers, send, running)
     failure: Exception | None = None
     async with TaskGroup() as group:
         # From the beginning on: a client may leave before there is a first id.
@@ -62,7 +67,8 @@ async def deliver(
         group.start_soon(delivery.drop_if_stalled, group.cancel_scope)
         # Raised below: a task group would wrap it in an exception group.
         try:
-            failure = await _run(backend, job, delivery, gather=backend.gathers and settings.gather)
+            gather = backend.gathers and settings.gather
+            failure = await _run(backend, job, delivery, workers, gather=gather)
         except HttpError as error:
             failure = error
         group.cancel_scope.cancel()
@@ -73,12 +79,12 @@ async def deliver(
 
 
 async def _run(
-    backend: Backend, job: Job, delivery: _Delivery, *, gather: bool
+    backend: Backend, job: Job, delivery: _Delivery, workers: Workers, *, gather: bool
 ) -> BrokenOffError | HttpError | None:
     """Run the generation; return what broke it off, caught before it meets a back end's own task groups."""
     # The group inside: `fill` must have ended before the back end closes the frames that it reads.
     async with backend.generate(job) as frames, TaskGroup() as group:
-        source = frames if backend.stops_itself else _until_stop(frames, job)
+        source = frames if backend.stops_itself else _until_stop(frames, job, workers)
         if gather:
             gathering = Gathering()
             group.start_soon(gathering.fill, source)
@@ -92,10 +98,10 @@ async def _run(
     return broken
 
 
-def _until_stop(frames: AsyncIterator[CodecFrame], job: Job) -> AsyncIterator[CodecFrame]:
+def _until_stop(frames: AsyncIterator[CodecFrame], job: Job, workers: Workers) -> AsyncIterator[CodecFrame]:
     if not job.options.stop:
         return frames
-    return StopWatcher(job.model.vocabulary, job.options.stop).watch(frames)
+    return StopWatcher(job.model.vocabulary, job.options.stop).watch(frames, workers)
 
 
 class _Delivery:
@@ -105,6 +111,7 @@ class _Delivery:
         recorder: Recorder | None,
         exchange: Exchange,
         settings: ServerSettings,
+        workers: Workers,
         send: Send,
         running: set[anyio.CancelScope],
     ) -> None:
@@ -112,6 +119,8 @@ class _Delivery:
         self._recorder = recorder
         self._exchange = exchange
         self._settings = settings
+        self._workers = workers
+        self._ids = 0
         self._send = send
         self._running = running
         self._sending_since: float | None = None
@@ -130,7 +139,7 @@ class _Delivery:
         # A stream has told it by the reason of its last frame.
         elif self._exchange.failed and not self._form.streamed:
             raise HttpError(502, "the model did not finish its answer", code="generation_failed")
-        await self._finish(self._form.close())
+        await self._finish(await self._workers.run(self._form.close, self._ids))
 
     async def _send_frames(self, frames: AsyncIterator[CodecFrame]) -> bool:
         """Send the frames; return False if they were ended before they were all there."""
@@ -152,7 +161,10 @@ class _Delivery:
         return not scope.cancelled_caught
 
     async def _written(self, frame: CodecFrame) -> bytes:
-        body = self._form.write(frame)
+        self._ids += len(frame.ids)
+        # With the last frame some forms write all of the answer once more.
+        size = self._ids if frame.done else len(frame.ids) + self._form.held
+        body = await self._workers.run(partial(self._form.write, frame), size)
         # Before the end is sent: what a client has whole, it may continue at once.
         if frame.done and self._recorder is not None:
             await self._recorder.ending()

@@ -75,6 +75,8 @@ class Lanes:
         """Tool calls given out so far."""
         self.reasoning_ids = 0
         """Ids of reasoning so far."""
+        self.held = 0
+        """Ids that are no text yet: those of a call, which is read when it is whole."""
         self.answer_spans: list[tuple[int, int]] = []
         """The positions of the answer's ids; a form that pairs them with text takes them out."""
         self.progress: list[Mapping[str, Any]] = []
@@ -95,6 +97,7 @@ class Lanes:
         self._begun = job.begun
         self._must_call = job.begun and job.chat is not None and job.chat.tool_choice == "required"
         self._stop = 0
+        self._fed = job.begun
         self._tools = tools
         self._texts: dict[str, _LaneText] = {}
         self._stops = job.options.stop
@@ -144,9 +147,12 @@ class Lanes:
             yield from self._decode("answer", frame.ids)
             return
         events = list(self._reader.feed(frame.ids)) if frame.ids else []
+        self._fed += len(frame.ids)
+        self.held += len(frame.ids)
         if frame.done:
             events += self._reader.flush(frame.finish_reason)
         for event in events:
+            self.held = self._fed - max(event.start, event.stop if hasattr(event, "stop") else 0)
             # `PortIds`, without its import: a server of frames alone never loads the dialects.
             if hasattr(event, "port"):
                 self.reasoning_ids += len(event.ids) if event.port == "reasoning" else 0

@@ -7,9 +7,11 @@ that read text get the text up to the stop text.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 import msgspec
 
+from codec_agents.server.workers import Workers
 from codec_core.detokenizer import Detokenizer
 from codec_core.frames import CodecFrame
 from codec_core.frames.values import first_ids
@@ -34,10 +36,10 @@ class StopWatcher:
             self._tail = self._tail[-self._keep :] if self._keep else ""
         return None
 
-    async def watch(self, frames: AsyncIterator[CodecFrame]) -> AsyncIterator[CodecFrame]:
-        """Yield the frames up to a stop text."""
+    async def watch(self, frames: AsyncIterator[CodecFrame], workers: Workers) -> AsyncIterator[CodecFrame]:
+        """Yield the frames up to a stop text; a long frame is looked through in a thread."""
         async for frame in frames:
-            found = self.find(frame.ids)
+            found = await workers.run(partial(self.find, frame.ids), len(frame.ids))
             if found is not None:
                 cut = first_ids(frame, found)
                 yield msgspec.structs.replace(cut, done=True, finish_reason="stop_sequence")

@@ -4,6 +4,7 @@ Rules that hold in this file:
 
 - A step of at most `LOOP_BYTES` bytes runs where it is; a longer one runs in a worker thread. So no request
   holds the event loop for longer than a short one does, whatever it carries.
+- What may wait for a disk, or for another thread, runs in a thread however short it is.
 - Threads are few and are given out in the order of asking, a piece at a time. A request of many pieces waits
   for pieces of others in between, so a long text does not keep short ones waiting.
 """
@@ -41,6 +42,10 @@ class Workers:
         if size <= LOOP_BYTES:
             self.longest_on_loop = max(self.longest_on_loop, size)
             return step()
+        return await self.run_beside(step)
+
+    async def run_beside(self, step: Callable[[], T]) -> T:
+        """Return what a step returns that runs in a thread."""
         if self._limiter is None:  # belongs to an event loop, and there is one only now
             self._limiter = anyio.CapacityLimiter(self._threads)
         self.off_loop += 1

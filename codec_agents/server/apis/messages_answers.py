@@ -58,6 +58,11 @@ class MessagesForm:
         }
 
     @property
+    def held(self) -> int:
+        """The ids that are no text yet."""
+        return self.turn.lanes.held
+
+    @property
     def ending(self) -> str:
         """The reason for the end of the turn."""
         if self.turn.lanes.stopped is not None:

@@ -113,6 +113,11 @@ class ResponsesForm:
         }
 
     @property
+    def held(self) -> int:
+        """The ids that are no text yet."""
+        return self.turn.lanes.held
+
+    @property
     def ending(self) -> str:
         """The status with which the answer ended."""
         if self.turn.reason in FAILURES:

@@ -20,30 +20,58 @@ def place_of_text(dialect: BoundDialect, node: Node, turn: Message, *, with_tool
         with_tools: whether the model was told tools.
     """
     reader = dialect.reader(node.prompt(), with_tools=with_tools)
-    detokenizer, text, wanted = Detokenizer(dialect.vocabulary), "", without_edges(turn.content)
-    begun = False
+    detokenizer, text, wanted = Detokenizer(dialect.vocabulary), _Text(), without_edges(turn.content)
     found: int | None = None
     for place, token_id in enumerate(node.sampled, 1):
+        before = text.length
         for event in reader.feed((token_id,)):
             # A call: what a client sends back of a broken turn is text, and ends before the first one.
             if not isinstance(event, PortIds):
                 return found
             if event.port == "answer":
-                piece = detokenizer.feed(event.ids)
-                text += piece
-                begun = begun or bool(without_edges(piece))
+                text.add(detokenizer.feed(event.ids))
         if not detokenizer.whole:
             continue  # no prompt goes on behind a part of a character
-        if text == turn.content:
+        if before < text.length == len(turn.content) and text.whole == turn.content:
             return place
         # Beyond it, no later id makes an exact match, for whose white space at the end the loop went on.
-        if found is not None and len(text) > len(turn.content):
+        if found is not None and text.length > len(turn.content):
             return found
-        # The ends are looked at where the text may be it, not for each id: that would take quadratic time.
-        if found is None and begun and len(text) >= len(wanted):
-            whole = without_edges(text)
-            if whole == wanted:
-                found = place
-            elif len(whole) > len(wanted):
-                return None
+        if found is None and text.inner == len(wanted) and text.inner:
+            if without_edges(text.whole) != wanted:
+                return None  # as long as it, and another one
+            found = place
+        elif text.inner > len(wanted):
+            return found
     return found
+
+
+class _Text:
+    """A text that grows by pieces. What is asked of its ends takes no time in proportion to it.
+
+    Attributes:
+        length: its characters.
+        inner: those without white space at the ends.
+    """
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.inner = 0
+        self._parts: list[str] = []
+        self._begin: int | None = None
+        """Where the first character is that is no white space."""
+
+    def add(self, piece: str) -> None:
+        """Add a piece behind the others."""
+        inner = without_edges(piece)
+        if inner:
+            if self._begin is None:
+                self._begin = self.length + piece.index(inner)
+            self.inner = self.length + piece.rindex(inner) + len(inner) - self._begin
+        self._parts.append(piece)
+        self.length += len(piece)
+
+    @property
+    def whole(self) -> str:
+        """The text."""
+        return "".join(self._parts)

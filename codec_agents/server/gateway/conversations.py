@@ -5,9 +5,11 @@ Rules that hold in this file:
 - A turn is stored before the end of its answer is sent: what a client has whole, it can continue.
 - What the client got is what it can send back. So the turn that is stored is made of the pieces that were
   sent, and of no second reading of the ids.
-- Nothing in proportion to a long history happens on the event loop: neither a look-up in the store, nor a
-  comparison with the turns that are found. What a request adds is stored there, unless a thread uses the
-  store: then it is stored in a thread as well.
+- Nothing in proportion to a long history or answer happens on the event loop: neither a look-up in the
+  store, nor a comparison with the turns that are found, nor the storing of a turn. Whatever waits for a disk
+  happens in a thread.
+- One thread stores turns, in the order in which their answers end. Storing is not cancelled: of a client
+  that leaves, the turn is kept as far as it was delivered.
 """
 
 from __future__ import annotations
@@ -30,11 +32,18 @@ from codec_agents.server.apis.request import ConversationRequest
 from codec_agents.server.bodies import DEFAULTS
 from codec_agents.server.gateway.continuation import Continuation, ReasoningRules, continue_history
 from codec_agents.server.gateway.kept_values import KeptValues
-from codec_agents.server.gateway.look_ups import BETWEEN_SYSTEM, LookUps, work_of_looking_up
+from codec_agents.server.gateway.look_ups import (
+    BETWEEN_SYSTEM,
+    HASHED_AT_ONCE,
+    LongReadingError,
+    LookedUp,
+    LookUps,
+    work_of_looking_up,
+)
 from codec_agents.server.gateway.mint import Mint, new_nonce
 from codec_agents.server.gateway.run_records import Capture, ConversationRecords
 from codec_agents.server.gateway.spans import spans_of
-from codec_agents.server.gateway.store import OneAtATime, Store
+from codec_agents.server.gateway.store import MemoryStore, OneAtATime, Store
 from codec_agents.server.gateway.tool_choice import begun_ids
 from codec_agents.server.gateway.tracing import RequestSpan
 from codec_agents.server.gateway.tree import IDS, Node
@@ -91,6 +100,9 @@ class Conversations:
         self.records = records
         self.counts = Counts(Counter())
         self._workers = workers
+        self._writer = Workers(threads=1)
+        self._waits = not isinstance(store, MemoryStore)
+        """Whether an access to the store may wait for a disk."""
         self._rules = rules or ReasoningRules()
         self._clock = clock
         self._mint = Mint(store.secret)
@@ -125,11 +137,11 @@ class Conversations:
         reader = dialect.with_tools(tools) if tools else dialect
         looking = partial(self._look_ups.of, request, model, dialect, reader, tenant, hints)
         try:
-            work = work_of_looking_up(request, size)
-            short = work <= LOOP_BYTES
-            known = await (self.store.use(looking) if short else self._workers.run(looking, work))
+            known = await self._looked_up(looking, work_of_looking_up(request, size))
             request, found, new = known.request, known.found, known.new
             new = size + known.earlier_size if found.node is None else new
+            # The ids since a place behind which reasoning may be left out are read, and others copied.
+            new += 0 if found.node is None else found.node.length // HASHED_AT_ONCE
             writing = partial(continue_history, known.asked, known.history, found, dialect, self._rules)
             continuation = await self._workers.run(writing, new)
             continuation = continuation.beginning(begun_ids(request, continuation, dialect))
@@ -148,32 +160,46 @@ class Conversations:
         counts.inserted += len(continuation.prompt) - continuation.kept
         counts.ambiguous += verdict.equal > 1
 
-    async def store_turn(self, node: Node) -> None:
-        """Store a turn.
+    async def _looked_up(self, looking: Callable[..., LookedUp], work: int) -> LookedUp:
+        """Return what is known of a request, looked up in a thread where that is long or waits for a disk."""
+        if work <= LOOP_BYTES and not self._waits:
+            try:
+                return await self.store.use(partial(looking, reads_long=False))
+            except LongReadingError:  # known only when the turn is found
+                pass
+        return await self._workers.run_beside(looking)
+
+    async def storing(self, step: Callable[[], None], size: int) -> None:
+        """Run a step that stores a turn; it runs to its end even if the caller is cancelled.
+
+        Args:
+            step: makes the turn and calls `keep`.
+            size: the ids and characters of the turn.
+        """
+        with anyio.CancelScope(shield=True):
+            if size <= LOOP_BYTES and not self._waits and self.records is None:
+                await self.store.use(step)
+            else:
+                await self._writer.run_beside(step)
+
+    def keep(self, conversation: str, node: Node, capture: Capture | None) -> None:
+        """Write a turn to the record of its conversation, and store it.
 
         Raises:
+            RecordError: it could not be recorded; it is not stored then.
             StoreError: it could not be stored.
         """
-        await self.store.use(partial(self._add, node))
+        # At the end of the answer: of equal turns, the one delivered last is continued.
+        node.created = self._clock()
+        # The record first: a turn that is in the store alone would be in no record ever.
+        if self.records is not None and capture is not None:
+            self.records.write(conversation, node, capture)
+        self.store.add(node)
+        # Counted by the thread that stores, which is one at a time.
         if node.partial:
             self.counts.broken += 1
         else:
             self.counts.stored += 1
-
-    def _add(self, node: Node) -> None:
-        # At the end of the answer: of equal turns, the one delivered last is continued.
-        node.created = self._clock()
-        self.store.add(node)
-
-    def record_turn(self, conversation: str, node: Node, capture: Capture | None) -> None:
-        """Write a turn to the record of its conversation.
-
-        Raises:
-            RecordError: it could not be written.
-        """
-        if self.records is not None and capture is not None:
-            node.created = self._clock()
-            self.records.write(conversation, node, capture)
 
     def new_id(self, prefix: str, tenant: bytes, nonce: bytes, number: int) -> str:
         """Return an id that a client gets."""
@@ -215,6 +241,8 @@ class Exchange:
         self._texts: dict[str, list[str]] = {"answer": [], "reasoning": []}
         self._calls: list[MessageCall] = []
         self._sampled: array[int] = array(IDS)
+        self._size = 0
+        """The ids and characters of the turn so far."""
         self._reason: str | None = None
         """That of the last frame; None before it."""
         self._tried = False
@@ -244,6 +272,7 @@ class Exchange:
     def heard(self, parts: Sequence[Part]) -> None:
         """Take pieces of the answer, as the client gets them."""
         for part in parts:
+            self._size += len(part.text)
             if part.call is None:
                 self._texts[part.lane].append(part.text)
             else:
@@ -261,6 +290,7 @@ class Exchange:
         if self.node is not None:
             return
         self._sampled.extend(frame.ids)
+        self._size += len(frame.ids)
         # Values that were asked for a record alone are for no client.
         if frame.values is not None and self._request.logprobs is not None:
             self.values.add(frame.values)
@@ -279,13 +309,13 @@ class Exchange:
             RecordError: it could not be recorded.
         """
         if self.node is None:
-            await self._store(self._reason, partial=self._reason in BROKEN)
+            await self._store(self._reason, broken=self._reason in BROKEN)
 
     async def over(self) -> None:
         """End the exchange, however its answer ended; store what was delivered of a turn without an end."""
         try:
             if not self._tried and self.node is None and self._sampled:
-                await self._store(None, partial=True)
+                await self._store(None, broken=True)
         finally:
             self.values.pack(len(self._sampled))
             self.capture = None
@@ -293,9 +323,14 @@ class Exchange:
             if self.span is not None:
                 self.span.end(self.node)
 
-    async def _store(self, reason: str | None, *, partial: bool) -> None:
+    async def _store(self, reason: str | None, *, broken: bool) -> None:
         # Once: a store that fails does so behind the record, which would get the same ids as a second row.
         self._tried = True
+        step = partial(self._keep, reason, self.capture, broken=broken)
+        await self._conversations.storing(step, self._size)
+
+    def _keep(self, reason: str | None, capture: Capture | None, *, broken: bool) -> None:
+        """Store the turn; in a thread, while the exchange waits for it."""
         turn = Message(
             role="assistant",
             content="".join(self._texts["answer"]),
@@ -311,16 +346,14 @@ class Exchange:
             turn,
             nonce=self.nonce,
             finish_reason=reason,
-            partial=partial,
+            partial=broken,
             private=not self._request.store,
             system=self._lasting_system(),
             # Empty for a client of frames, which gets none.
             call_ids=tuple(call.id or next(minted, "") for call in self._calls),
             spans=spans_of(self._dialect, self.continuation, self._sampled, reason, with_tools=with_tools),
         )
-        # The record first: a turn that is in the store alone would be in no record ever.
-        self._conversations.record_turn(self.session, node, self.capture)
-        await self._conversations.store_turn(node)
+        self._conversations.keep(self.session, node, capture)
         self.node = node
 
     def _lasting_system(self) -> str | None:

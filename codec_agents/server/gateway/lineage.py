@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from codec_agents.dialects.messages import Message
 from codec_agents.server.gateway.equivalence import (
@@ -50,6 +50,10 @@ class Found:
     evicted: bool = False
     cut: int | None = None
 
+
+MOST_CUT: Final = 8
+"""Equal turns that broke off of which the text is read, each in time in proportion to its ids. The first one
+fits, unless a client sends back a part of what one id spells."""
 
 Cut: TypeAlias = Callable[[Node, Message], int | None]
 """Returns how many of a broken turn's first ids spell what a client sends back; None where no number does."""
@@ -196,7 +200,7 @@ def _broken(
         fitting.sort(
             key=lambda each: (-len(each.messages), each.nonce not in sent, -each.created, -each.number)
         )
-    for node in fitting:
+    for node in fitting[:MOST_CUT]:
         kept = cut(node, messages[len(node.messages)])
         if kept is not None:
             return node, kept

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from codec_agents.dialects.bound import BoundDialect
 from codec_agents.dialects.messages import Message
@@ -28,6 +28,10 @@ HASHED_AT_ONCE: Final = 8
 
 BETWEEN_SYSTEM: Final = "\n\n"
 """Between system texts that are joined."""
+
+
+class LongReadingError(Exception):
+    """A turn that broke off has to be read, which takes time in proportion to it."""
 
 
 class LookedUp(NamedTuple):
@@ -79,6 +83,8 @@ class LookUps:
         reader: BoundDialect,
         tenant: bytes,
         hints: frozenset[str],
+        *,
+        reads_long: bool = True,
     ) -> LookedUp:
         """Return what is known of a request's conversation.
 
@@ -89,8 +95,10 @@ class LookUps:
             reader: the same with the tools of the request.
             tenant: the client.
             hints: the ids in the request.
+            reads_long: whether turns that broke off may be read.
 
         Raises:
+            LongReadingError: one would have to be read, and may not.
             HttpError: 400, the conversation is too long; 404, an unknown earlier response.
             PromptError: a result of no call.
         """
@@ -99,7 +107,9 @@ class LookUps:
             hints |= {request.hints.previous_response_id}
         asked = Asked(tenant, model, request.messages, request.offered_tools, request.thinking, hints)
         history = history_of(asked, dialect)
-        cut = partial(place_of_text, reader, with_tools=bool(request.offered_tools))
+        cut = (
+            partial(place_of_text, reader, with_tools=bool(request.offered_tools)) if reads_long else _refuse
+        )
         found = self._lineage.find(history, tenant, hints, cut)
         self._require_bounded(found.node, request)
         _require_whole(earlier, found)
@@ -148,6 +158,10 @@ class LookUps:
                 code="context_length_exceeded",
                 param=conversation_field(request),
             )
+
+
+def _refuse(_node: Node, _turn: Message) -> NoReturn:
+    raise LongReadingError
 
 
 def _system_in_front(messages: Sequence[Message]) -> list[Message]:

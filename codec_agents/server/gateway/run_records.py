@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from codec_agents.exceptions import RecordBusyError, RecordError, RecordLostError
@@ -131,7 +132,7 @@ class _Place:
 
 
 class ConversationRecords:
-    """Writes a folder of records, one for each conversation.
+    """Writes a folder of records, one for each conversation. Threads may share it, and take turns.
 
     Args:
         folder: the folder; made where it is missing, for its owner alone.
@@ -157,6 +158,7 @@ class ConversationRecords:
         # A clock that is set while conversations go on would put turns before those that they answer.
         self._epoch = time.time() - time.perf_counter()
         self._places: OrderedDict[str, _Place] = OrderedDict()
+        self._lock = Lock()
         self._waiting: dict[str, list[tuple[Node, Capture]]] = {}
         """Turns of records that another process was writing, for an annotation, when they came."""
 
@@ -182,9 +184,10 @@ class ConversationRecords:
             RecordError: it is no record.
             RecordDamagedError: a line is damaged.
         """
-        place = _read(self.path_of(conversation), self._most_ends)
-        if place is not None:
-            self._places[conversation] = place
+        with self._lock:
+            place = _read(self.path_of(conversation), self._most_ends)
+            if place is not None:
+                self._places[conversation] = place
 
     def write(self, conversation: str, node: Node, capture: Capture) -> None:
         """Write a turn.
@@ -199,11 +202,15 @@ class ConversationRecords:
         """
         if any(each.private for each in node.path()):
             return
+        with self._lock:
+            self._write(conversation, node, capture)
+
+    def _write(self, conversation: str, node: Node, capture: Capture) -> None:
         turns = [*self._waiting.pop(conversation, ()), (node, capture)]
         try:
             self._write_all(conversation, turns)
-        # An annotation, which is short. Waiting for it would hold the event loop, and an error would fail a
-        # whole answer, so the turn is written with the next one, or at the end.
+        # An annotation, which is short. The turns of all other conversations would wait for it as well, and
+        # an error would fail a whole answer, so the turn is written with the next one, or at the end.
         except RecordBusyError as error:
             self._waiting[conversation] = turns[: self._most_waiting]
             if len(turns) > self._most_waiting:
@@ -261,7 +268,9 @@ class ConversationRecords:
     def _append(self, file: int, place: _Place, lines: Sequence[Line]) -> None:
         sealed = b"".join([place.chain.seal(encoded(line)) for line in lines])
         try:
-            write_line(file, sealed, flush=False)  # a flush takes milliseconds, and this is the event loop
+            write_line(
+                file, sealed, flush=False
+            )  # a flush takes milliseconds, for which all turns would wait
         except OSError:
             # Half a turn would be in the record, and one that waits would be written once more.
             os.ftruncate(file, place.length)

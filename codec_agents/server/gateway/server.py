@@ -231,13 +231,13 @@ class Gateway(CodecServer):
         )
 
     async def _prepare_record(self, exchange: Exchange) -> None:
-        """Read the record to which the turn is going to be added, away from the event loop where it is long.
+        """Read the record to which the turn is going to be added, away from the event loop.
 
         Raises:
             RecordError: it is damaged, or no record. The engine is not asked then.
         """
-        if self.records is not None and (size := self.records.unread(exchange.session)):
-            await self.workers.run(partial(self.records.prepare, exchange.session), size)
+        if self.records is not None and self.records.unread(exchange.session):
+            await self.workers.run_beside(partial(self.records.prepare, exchange.session))
 
     def _captured(self, job: Job) -> Capture | None:
         """Return what gathers the record of a turn."""
@@ -288,6 +288,11 @@ class RecordedAnswer:
     def headers(self) -> dict[str, str]:
         """The head of the answer, with how the prompt came about."""
         return {**self._form.headers, LINEAGE: str(self._exchange.continuation.verdict)}
+
+    @property
+    def held(self) -> int:
+        """The ids of earlier frames that the next one may complete."""
+        return self._form.held if self._lanes is None else self._lanes.held
 
     def write(self, frame: CodecFrame) -> bytes:
         """Take a frame; return what may go out now."""

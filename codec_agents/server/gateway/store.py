@@ -33,6 +33,9 @@ MOST_TOMBS: Final = 65_536
 """Evicted turns that are remembered by their keys alone, to say that they were evicted: about 8 MB."""
 
 
+MOST_AGED: Final = 1024
+"""Nodes that are dropped for their age in one step, perhaps of the event loop: a few milliseconds."""
+
 MOST_SIBLINGS: Final = 256
 """The newest turns of one key that are looked at. There may be thousands of equal samples of one prompt, and
 each is compared with the whole history of a request that continues it."""
@@ -77,7 +80,7 @@ class Store(Protocol):
 
 
 class OneAtATime:
-    """A store that threads share: long histories are looked up beside the event loop, which stores turns."""
+    """A store that the event loop shares with threads, which look long histories up and store long turns."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -225,11 +228,15 @@ class MemoryStore:
     def evict(self) -> None:
         """Drop what is too old, and the oldest while there is too much."""
         oldest = self._clock() - self._max_age
+        # After a day without requests there may be any number of old ones: those that are left go with the
+        # next nodes.
+        dropped = 0
         while self._leaves:
             # Leaves are in the order of their use, so the first decides for all.
             nonce, used = next(iter(self._leaves.items()))
-            if self.size <= self._max_bytes and used >= oldest:
+            if self.size <= self._max_bytes and (used >= oldest or dropped >= MOST_AGED):
                 return
+            dropped += 1
             self._drop(self._by_nonce[nonce])
 
     def was_evicted(self, keys: Sequence[bytes]) -> bool:

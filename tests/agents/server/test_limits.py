@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import threading
 
 import httpx
 import pytest
@@ -18,6 +17,7 @@ from codec_agents.testing import Say, Stop
 from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer
 from tests.agents.dialects.families import small_map_of
+from tests.agents.server.steps import ONE_READ, watched_steps
 
 pytestmark = pytest.mark.asyncio
 
@@ -186,42 +186,23 @@ PASSED_BY = {
 
 async def test_no_step_on_the_event_loop_handles_many_bytes(words):
     """Every call on the loop's thread is looked at: none is given more text, bytes or ids than the bound."""
-    longest: dict[str, int] = {}
-
-    def look(frame, event, _argument):
-        if event != "call" or threading.current_thread().name != "codec server":
-            return
-        code = frame.f_code
-        if "/codec_agents/" not in code.co_filename and "/codec_core/" not in code.co_filename:
-            return
-        for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
-            value = frame.f_locals.get(name)
-            if isinstance(value, str | bytes | bytearray | list | tuple):
-                longest[code.co_qualname] = max(longest.get(code.co_qualname, 0), len(value))
-
     backend = ScriptedBackend.of(words, lambda _: [Say("fine"), Stop("length")], "words")
     app = create_app(backend)
-    before = threading.getprofile() if hasattr(threading, "getprofile") else None
-    threading.setprofile(look)
-    try:
-        with EmbeddedServer(app) as server:
-            long = PROSE * 2_000
-            for body in (
-                {"prompt": long},
-                {"prompt": [20] * 100_000},
-                {"prompt": [[20] * 100_000]},
-                {"prompt": "short", "stop": ["x"] * 100_000},
-                {"messages": [{**MESSAGE, "content": long}], "tools": [TOOL] * 300},
-                {"messages": [MESSAGE] * 2_000},
-                {"prompt": [20] * 99_999 + [10**7]},
-            ):
-                path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
-                answer = await ask(server, path, **body)
-                assert answer.status_code in (200, 400), answer.text
-    finally:
-        threading.setprofile(before)
-    bound = 64 * 1024  # what one read of a socket gives
-    handled = {name: size for name, size in longest.items() if size > bound}
+    with watched_steps() as steps, EmbeddedServer(app) as server:
+        long = PROSE * 2_000
+        for body in (
+            {"prompt": long},
+            {"prompt": [20] * 100_000},
+            {"prompt": [[20] * 100_000]},
+            {"prompt": "short", "stop": ["x"] * 100_000},
+            {"messages": [{**MESSAGE, "content": long}], "tools": [TOOL] * 300},
+            {"messages": [MESSAGE] * 2_000},
+            {"prompt": [20] * 99_999 + [10**7]},
+        ):
+            path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+            answer = await ask(server, path, **body)
+            assert answer.status_code in (200, 400), answer.text
+    handled = steps.beyond(ONE_READ)
     assert handled.keys() - PASSED_BY == set(), handled
     assert app.workers.longest_on_loop <= LOOP_BYTES
     assert app.workers.off_loop > 0

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -21,10 +22,18 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from codec_agents import telemetry
 from codec_agents.dialects import BoundDialect, Message, get_dialect
 from codec_agents.engines.vllm import VllmEngine
-from codec_agents.server import Affinity, EmbeddedServer, ScriptedBackend, ServerSettings, create_app
+from codec_agents.server import (
+    Affinity,
+    EmbeddedServer,
+    ScriptedBackend,
+    ServerSettings,
+    SqliteStore,
+    create_app,
+)
 from codec_agents.server.apis import request as requests
 from codec_agents.server.gateway import look_ups, tree
 from codec_agents.server.gateway.repeats import Sent
+from codec_agents.server.gateway.run_records import ConversationRecords
 from codec_agents.server.gateway.server import Gateway
 from codec_agents.server.gateway.store import MemoryStore
 from codec_agents.server.recording import RecordedExchange, RecordingExchanges
@@ -630,6 +639,43 @@ async def test_what_grows_with_a_request_runs_beside_the_event_loop(monkeypatch:
         assert (await each.ask(messages=[*said, USER], **unread)).status_code == 200
     turn = ("_size_of", True)
     assert seen == {("of", False): 1, ("characters_of", False): 601, ("_size_of", False): 601, turn: 1}
+
+
+async def test_turns_are_stored_and_recorded_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short ones too: a disk may be slow. Those of several clients are stored one after another."""
+    loop, threads, order = threading.get_ident(), set[int](), list[str]()
+
+    def watch(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def watched(*given: Any) -> Any:
+            threads.add(threading.get_ident())
+            order.append(f"{name} begins")
+            result = original(*given)
+            order.append(f"{name} ends")
+            return result
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(SqliteStore, "find")
+    watch(SqliteStore, "add")
+    watch(ConversationRecords, "write")
+    async with serving(store=SqliteStore(tmp_path / "kept.db"), record=tmp_path / "runs") as gateway:
+
+        async def say(text: str) -> None:
+            first = await gateway.ask(messages=[{"role": "user", "content": text}])
+            said = [{"role": "user", "content": text}, first.json()["choices"][0]["message"], USER]
+            again = await gateway.ask(messages=said)
+            assert again.headers["x-codec-lineage"].startswith(("extended", "rendered"))
+
+        async with anyio.create_task_group() as group:
+            for number in range(8):
+                group.start_soon(say, f"Hello {number}")
+    assert loop not in threads
+    stored = [step for step in order if not step.startswith("find")]
+    assert stored == ["write begins", "write ends", "add begins", "add ends"] * 16
 
 
 async def test_a_short_request_that_names_a_long_conversation_is_read_beside_the_event_loop(

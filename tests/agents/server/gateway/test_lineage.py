@@ -14,12 +14,13 @@ from codec_agents.dialects import Message, MessageCall
 from codec_agents.exceptions import PromptError
 from codec_agents.server.gateway.continuation import ReasoningRules
 from codec_agents.server.gateway.history import Asked, history_of
-from codec_agents.server.gateway.lineage import Lineage
+from codec_agents.server.gateway.lineage import MOST_CUT, Lineage
 from codec_agents.server.gateway.mint import new_nonce
 from codec_agents.server.gateway.store import MemoryStore
 from codec_agents.server.gateway.tree import Node, as_array
 from codec_core.maps import TokenizerMap
 from tests.agents.dialects.families import TOOLS, Bench, bench, small_map_of
+from tests.agents.server.gateway import agents
 from tests.agents.server.gateway.agents import Core
 from tests.limits import calls_of
 
@@ -299,6 +300,21 @@ def test_any_number_of_turns_in_a_row_may_have_broken_off(qwen: Bench) -> None:
         store.add(last)
     found = Lineage(store).find(history, b"t", cut=lambda _node, _turn: 1)
     assert (found.node, found.place, found.cut) == (last, 2 * many - 1, 1)
+
+
+def test_of_many_equal_turns_that_broke_off_few_are_read(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = talk.ask(user("Hi"))
+    for _ in range(MOST_CUT + 5):
+        talk.core.answer(asked, talk.family.ids(["It is sunny"]), "abort", partial=True)
+    read: list[Node] = []
+
+    def fits_none(_dialect: Any, node: Node, _turn: Message, **_options: Any) -> None:
+        read.append(node)
+
+    monkeypatch.setattr(agents, "place_of_text", fits_none)
+    talk.messages += [Message(role="assistant", content="It is"), user("Go on")]
+    assert str(talk.ask().verdict) == "forked at turn 2"
+    assert len(read) == MOST_CUT
 
 
 def test_less_than_was_delivered_is_cut_at_an_id_or_forked(talk: Talk) -> None:

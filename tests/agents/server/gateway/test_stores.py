@@ -13,6 +13,7 @@ from codec_agents.dialects import Message, MessageCall
 from codec_agents.exceptions import StoreError
 from codec_agents.server import Gateway, ScriptedBackend
 from codec_agents.server.backends.conversation_file import ConversationFile
+from codec_agents.server.gateway import store as stores
 from codec_agents.server.gateway.mint import Mint, new_nonce
 from codec_agents.server.gateway.sqlite_store import SqliteStore
 from codec_agents.server.gateway.store import MOST_SIBLINGS, MemoryStore
@@ -69,6 +70,20 @@ def test_what_was_stored_is_read_back_equal_and_whole(tmp_path: Path) -> None:
     assert [each.nonce for each in again.children(b"o")] == [first.nonce]
     assert again.by_nonce(b"other", first.nonce) is None
     again.close()
+
+
+def test_few_of_the_turns_that_are_too_old_are_dropped_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "MOST_AGED", 3)
+    now = [0.0]
+    store = MemoryStore(max_age=10, clock=lambda: now[0])
+    for _ in range(8):
+        store.add(node())
+    now[0] = 20
+    counts = []
+    for _ in range(4):
+        store.add(node())
+        counts.append(len(store))
+    assert counts == [6, 4, 3, 4]
 
 
 def test_a_store_keeps_its_bounds_though_nothing_is_in_it_yet(tmp_path: Path) -> None:
