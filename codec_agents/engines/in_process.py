@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
-from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
+from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.engines.prompt_body import check_prompt
 from codec_agents.engines.request_body import COMMON, PENALTIES, Place, Table, place_options, same
 from codec_agents.engines.values import LogprobMode
@@ -30,6 +30,9 @@ PARAMS: Table = {
     "logprobs": Place("sampling_params", "logprobs", lambda _: {"logprobs": True}),
 }
 """vLLM's words, in which trainers speak; alternatives are not asked for."""
+
+SHARED = frozenset(PARAMS) & frozenset(SamplingOptions.__struct_fields__)
+"""Parameters that have the names of options."""
 
 WEIGHTS = "global_steps"
 """The field of `extra_fields` that names the trainer's step, whose weights made the answer."""
@@ -74,6 +77,13 @@ class InProcessEngine:
         self._client = client
         self._params = dict(sampling_params or {})
         self._session = session or uuid.uuid4().hex
+
+    @property
+    def default_sampling(self) -> SamplingOptions:
+        """The parameters of every request, as options; those that are none are in `extra`."""
+        known = {name: value for name, value in self._params.items() if name in SHARED}
+        others = {name: value for name, value in self._params.items() if name not in SHARED}
+        return SamplingOptions(**known, extra={"sampling_params": others})
 
     @asynccontextmanager
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:

@@ -313,9 +313,17 @@ def _field(text: str) -> tuple[str, Any]:
 )  # fmt: skip
 @click.option("--node", "nodes", multiple=True, help="Only this node; may be given several times.")
 @click.option("--complete", is_flag=True, help="Leave out rows with a turn that was cut off.")
+@click.option(
+    "--any-mode", is_flag=True, help="Take log probabilities that are not of the distribution drawn from."
+)
 @reporting
 def export(
-    files: Sequence[Path], output: Path | None, form: str, nodes: tuple[str, ...], complete: bool
+    files: Sequence[Path],
+    output: Path | None,
+    form: str,
+    nodes: tuple[str, ...],
+    complete: bool,
+    any_mode: bool,
 ) -> None:
     """Write training trajectories: a row a node, and more where a prompt did not continue the turn before."""
     rows = _rows(files, nodes, complete=complete)
@@ -330,7 +338,7 @@ def export(
     # Before the file is opened: a damaged record leaves an older file as it is.
     rows = list(rows)
     try:
-        writer_of(form)(rows, output)
+        writer_of(form, any_mode=any_mode)(rows, output)
     # A trainer's format may need a package of its own.
     except ImportError as error:
         raise click.ClickException(str(error)) from error
@@ -341,9 +349,10 @@ def _rows(files: Sequence[Path], nodes: tuple[str, ...], *, complete: bool) -> I
     from codec_agents.records.reader import read_record
     from codec_agents.records.trajectories import trajectories_of
 
-    known = _known_nodes(files)
-    for node in nodes:
-        _require_node(node, known, "--node")
+    if nodes:  # for them alone are all records read twice
+        known = _known_nodes(files)
+        for node in nodes:
+            _require_node(node, known, "--node")
     for file in files:
         for row in trajectories_of(read_record(file), nodes):
             if row.complete or not complete:

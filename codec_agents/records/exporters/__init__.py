@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
@@ -19,11 +20,20 @@ EXPORTERS: Mapping[str, str] = {
 """Modules by format; each has `write(rows, path)`."""
 
 
-def writer_of(name: str) -> Writer:
+PLAIN = ("jsonl", "parquet")
+"""Those that hold log probabilities of any mode, and name it."""
+
+
+def writer_of(name: str, *, any_mode: bool = False) -> Writer:
     """Return what writes rows in a format.
+
+    Args:
+        name: the format.
+        any_mode: take log probabilities whatever they were computed from.
 
     Raises:
         KeyError: there is no such format.
     """
-    write: Writer = import_module(EXPORTERS[name]).write
+    module = import_module(EXPORTERS[name])
+    write: Writer = partial(module.write, any_mode=True) if any_mode and name not in PLAIN else module.write
     return write

@@ -19,8 +19,8 @@ _encode = msgspec.json.Encoder().encode
 class UnfitRowError(RecordError):
     """A row lacks what a trainer needs of it."""
 
-    def __init__(self, row: Trajectory, trainer: str, what: str, remedy: str) -> None:
-        super().__init__(f"run {row.run_id}, node {row.node!r}: {what}, and {trainer} needs it; {remedy}")
+    def __init__(self, row: Trajectory, what: str, remedy: str) -> None:
+        super().__init__(f"run {row.run_id}, node {row.node!r}: {what}; {remedy}")
 
 
 def logprobs_for(row: Trajectory, trainer: str, *, any_mode: bool = False) -> list[float]:
@@ -39,19 +39,13 @@ def logprobs_for(row: Trajectory, trainer: str, *, any_mode: bool = False) -> li
     if logprobs is None or len(logprobs) != len(row.response):
         raise UnfitRowError(
             row,
-            trainer,
-            "not every sampled id has a log probability",
+            f"not every sampled id has a log probability, and {trainer} needs it",
             "run it with `sampling.logprobs: true`",
         )
     # Training does not reveal wrong ones: the loss is a number all the same.
     if not any_mode and (fault := mode_fault(row.logprob_mode, row.sampling)) is not None:
-        raise UnfitRowError(
-            row,
-            trainer,
-            fault,
-            "sample with temperature 1, or start the server so that it reports processed ones (vLLM: "
-            "`--logprobs-mode processed_logprobs`) and declare `options: {logprob_mode: processed}`",
-        )
+        what = f"{fault.what}, and {trainer} compares them with its own"
+        raise UnfitRowError(row, what, f"{fault.remedy}; `any_mode` (--any-mode) takes them as they are")
     return logprobs
 
 
@@ -62,7 +56,8 @@ def reward_for(row: Trajectory, trainer: str) -> float:
         UnfitRowError: it has none.
     """
     if row.reward is None:
-        raise UnfitRowError(row, trainer, "there is no reward", "add one: codec-agents record annotate")
+        what = f"there is no reward, and {trainer} needs it"
+        raise UnfitRowError(row, what, "add one: codec-agents record annotate")
     return row.reward
 
 

@@ -31,6 +31,6 @@ def generator_output(rows: Sequence[Trajectory], *, any_mode: bool = False) -> d
     }
 
 
-def write(rows: Sequence[Trajectory], path: Path) -> None:
+def write(rows: Sequence[Trajectory], path: Path, *, any_mode: bool = False) -> None:
     """Write one document."""
-    write_document(generator_output(rows), path)
+    write_document(generator_output(rows, any_mode=any_mode), path)

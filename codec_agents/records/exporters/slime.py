@@ -38,6 +38,6 @@ def _status(row: Trajectory) -> str:
     return "truncated" if was_cut(row.finish_reasons) else "completed"
 
 
-def write(rows: Sequence[Trajectory], path: Path) -> None:
+def write(rows: Sequence[Trajectory], path: Path, *, any_mode: bool = False) -> None:
     """Write one line a trajectory."""
-    write_lines((sample(row, index) for index, row in enumerate(rows)), path)
+    write_lines((sample(row, index, any_mode=any_mode) for index, row in enumerate(rows)), path)

@@ -29,6 +29,6 @@ def rollout(rows: Sequence[Trajectory], *, any_mode: bool = False) -> dict[str, 
     }
 
 
-def write(rows: Sequence[Trajectory], path: Path) -> None:
+def write(rows: Sequence[Trajectory], path: Path, *, any_mode: bool = False) -> None:
     """Write one document."""
-    write_document(rollout(rows), path)
+    write_document(rollout(rows, any_mode=any_mode), path)

@@ -35,9 +35,11 @@ def turn_tokens(row: Trajectory, *, any_mode: bool = False) -> list[Any]:
     return [TurnTokens(**fields) for fields in turns(row, any_mode=any_mode)]
 
 
-def write(rows: Sequence[Trajectory], path: Path) -> None:
+def write(rows: Sequence[Trajectory], path: Path, *, any_mode: bool = False) -> None:
     """Write one line a trajectory: its run, node, reward and turns."""
-    write_lines(
-        ({"run_id": row.run_id, "node": row.node, "reward": row.reward, "turns": turns(row)} for row in rows),
-        path,
-    )
+
+    def document(row: Trajectory) -> dict[str, Any]:
+        of_run = {"run_id": row.run_id, "node": row.node, "reward": row.reward}
+        return {**of_run, "turns": turns(row, any_mode=any_mode)}
+
+    write_lines(map(document, rows), path)

@@ -50,6 +50,6 @@ def agent_loop_output(row: Trajectory, *, any_mode: bool = False) -> Any:
     return AgentLoopOutput(**fields(row, any_mode=any_mode))
 
 
-def write(rows: Sequence[Trajectory], path: Path) -> None:
+def write(rows: Sequence[Trajectory], path: Path, *, any_mode: bool = False) -> None:
     """Write one line a trajectory."""
-    write_lines(map(fields, rows), path)
+    write_lines((fields(row, any_mode=any_mode) for row in rows), path)

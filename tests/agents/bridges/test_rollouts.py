@@ -54,6 +54,19 @@ async def test_a_rollout_is_one_row_with_a_mask() -> None:
         64,
     )
     assert first["id"] == second["id"]
+    assert {name: row.sampling[name] for name in given} == given
+    assert row.sampling["max_tokens"] == 64
+
+
+async def test_parameters_of_every_request_are_those_of_the_row() -> None:
+    """Exporters decide by them whether log probabilities are those of the draw."""
+    given = {"top_p": 0.9, "temperature": 0.5, "logit_bias": {3: 1.0}, "max_tokens": 7, "logprobs": True}
+    plain = desk(InProcessEngine(ScriptedClient(), sampling_params=given), temperature=1.0, logprobs=None)
+    row = await run_rollout(plain, {"q": "go"}, "solver")
+    sampling = {name: value for name, value in row.sampling.items() if name != "stop_token_ids"}
+    assert sampling == {
+        "top_p": 0.9, "temperature": 1.0, "max_tokens": 64, "extra": ["sampling_params.logit_bias"],
+    }  # fmt: skip
 
 
 async def test_an_aborted_answer_is_continued_from_its_ids_and_the_record_says_so(tmp_path: Path) -> None:

@@ -201,6 +201,24 @@ def test_a_refused_export_leaves_the_file_as_it_was(record: Path, tmp_path: Path
         assert output.read_text() == "before"
 
 
+def test_log_probabilities_of_another_distribution_are_exported_only_on_demand(tmp_path: Path) -> None:
+    """As of vLLM, whose are raw, with a temperature alone: the model's own `top_p` may have been applied."""
+    run, output = tmp_path / "run.jsonl", tmp_path / "rows"
+    engine = ScriptedEngine(ScriptedModel(script=lambda _: "yes", logprob=logprob))
+    engine.logprob_mode = "raw"
+    p = Pipeline("one").input("q").sink("out").engine("a", engine)
+    p.model("m", engine="a", map="demo/words", prompt="{q}", sampling={"logprobs": True, "temperature": 1.0})
+    p.connect("q", "m").connect("m", "out").invoke_sync({"q": "go"}, record=run)
+    command = ["record", "export", str(run), "--format", "trl", "-o", str(output)]
+    refused = CliRunner().invoke(main, command)
+    assert (refused.exit_code, output.exists()) == (6, False)
+    assert "leave out top_p, top_k, min_p, repetition_penalty" in refused.output
+    assert "--any-mode" in refused.output
+    taken = CliRunner().invoke(main, [*command, "--any-mode"])
+    assert taken.exit_code == 0, taken.output
+    assert json.loads(output.read_text())["logprobs"]
+
+
 def test_a_record_is_not_written_over(record: Path) -> None:
     before = record.read_bytes()
     done = CliRunner().invoke(main, ["record", "export", str(record), "--format", "verl", "-o", str(record)])

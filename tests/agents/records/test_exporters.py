@@ -14,7 +14,17 @@ import pytest
 from codec_agents import Pipeline
 from codec_agents.exceptions import PipelineError, RecordError, RunError
 from codec_agents.records.appending import annotate
-from codec_agents.records.exporters import EXPORTERS, jsonl, skyrl, slime, trl, verifiers, verl, writer_of
+from codec_agents.records.exporters import (
+    EXPORTERS,
+    PLAIN,
+    jsonl,
+    skyrl,
+    slime,
+    trl,
+    verifiers,
+    verl,
+    writer_of,
+)
 from codec_agents.records.exporters.checking import UnfitRowError
 from codec_agents.records.logprobs import mode_fault
 from codec_agents.records.reader import read_record
@@ -44,13 +54,17 @@ def turn(node: str, number: int, prompt: list[int], generated: list[int], **fiel
     )
 
 
+NEUTRAL = {"temperature": 1.0, "top_p": 1, "top_k": -1, "min_p": 0, "repetition_penalty": 1}
+"""What has to be sent so that raw log probabilities are those of the draw."""
+
+
 def recorded(*turns: RecordedTurn, rewards: dict[str, float] | None = None, **sampling: Any) -> RecordedRun:
     nodes = {
         each.node: {
             "model": "m",
             "map": "x/y",
             "logprob_mode": "raw",
-            "sampling": {"temperature": 1.0, **sampling},
+            "sampling": {**NEUTRAL, **sampling},
         }
         for each in turns
     }
@@ -151,7 +165,7 @@ def test_every_form_is_written(tmp_path: Path, form: str) -> None:
         read = parquet.read_table(tmp_path / "out").to_pylist()
         assert [row["ids"] for row in read] == [row.ids for row in rows]
         assert read[0]["weight_versions"][0] == {"version": "step-1", "start": 2, "end": 4}
-        assert json.loads(read[0]["sampling"]) == {"temperature": 1.0}
+        assert json.loads(read[0]["sampling"]) == NEUTRAL
     else:
         assert all(json.loads(line) for line in content.splitlines())
 
@@ -162,29 +176,65 @@ def test_every_form_is_written(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize(
     ("mode", "sampling", "said"),
     [
-        ("raw", {"temperature": 1}, None),
-        ("raw", {"temperature": 0.7}, "temperature is 0.7"),
+        ("raw", NEUTRAL, None),
+        ("raw", {**NEUTRAL, "top_k": 0, "presence_penalty": 0.0, "min_tokens": 0, "seed": 3}, None),
+        ("raw", {**NEUTRAL, "temperature": 0.7}, "temperature is 0.7"),
         ("raw", {}, "the engine's own"),
-        ("raw", {"temperature": 1, "top_p": 0.9}, "leave out top_p 0.9"),
-        ("raw", {"temperature": 1, "top_k": -1, "min_p": 0}, None),
-        ("temperature", {"temperature": 0.7}, None),
-        ("temperature", {"temperature": 0.7, "top_k": 20}, "leave out top_k 20"),
+        ("raw", {**NEUTRAL, "top_p": 0.9}, "leave out top_p 0.9"),
+        ("raw", {**NEUTRAL, "min_tokens": 4}, "leave out min_tokens 4"),
+        ("raw", {**NEUTRAL, "structured": {"regex": "a+"}}, "leave out `sampling.structured`"),
+        ("raw", {**NEUTRAL, "extra": ["body.logit_bias"]}, "leave out `sampling.extra`"),
+        (
+            "raw",
+            {"temperature": 1, "top_k": -1},
+            "leave out top_p, min_p, repetition_penalty, and the engine",
+        ),
+        ("temperature", {**NEUTRAL, "temperature": 0.7}, None),
+        ("temperature", {"temperature": 0.7}, "leave out top_p, top_k, min_p, repetition_penalty"),
+        ("temperature", {**NEUTRAL, "top_k": 20}, "leave out top_k 20"),
         ("temperature", {"repetition_penalty": 1.1}, "leave out repetition_penalty"),
-        ("processed", {"temperature": 0.7, "top_p": 0.9}, None),
-        (None, {"temperature": 1}, "not known"),
+        ("processed", {"temperature": 0.7, "top_p": 0.9, "structured": {"regex": "a+"}}, None),
+        (None, NEUTRAL, "not known"),
     ],
 )
 def test_modes_of_log_probabilities(mode: str | None, sampling: dict[str, Any], said: str | None) -> None:
     fault = mode_fault(mode, sampling)
-    assert fault is None if said is None else said in (fault or "")
+    assert fault is None if said is None else fault is not None and said in fault.what
 
 
-def test_exporters_refuse_a_mode_that_their_trainer_does_not_take() -> None:
-    (row,) = trajectories_of(recorded(*TWO_TURNS, rewards={"": 1.0}, top_p=0.9))
-    for export in (verl.fields, verifiers.turns, lambda each, **more: trl.rollout([each], **more)):
-        with pytest.raises(UnfitRowError, match="leave out top_p"):
-            export(row)
-        assert export(row, any_mode=True)
+def test_the_remedy_names_the_options_that_were_not_sent() -> None:
+    fault = mode_fault("raw", {"temperature": 1, "top_k": -1})
+    assert fault is not None
+    assert "`sampling: {top_p: 1, min_p: 0, repetition_penalty: 1}`" in fault.remedy
+
+
+EXPORTS: dict[str, Any] = {
+    "verl": verl.fields,
+    "verifiers": verifiers.turns,
+    "trl": lambda row, **more: trl.rollout([row], **more),
+    "skyrl": lambda row, **more: skyrl.generator_output([row], **more),
+    "slime": lambda row, **more: slime.sample(row, 0, **more),
+}
+
+
+@pytest.mark.parametrize("form", sorted(EXPORTS))
+def test_exporters_refuse_a_mode_that_their_trainer_does_not_take(form: str, tmp_path: Path) -> None:
+    assert {*EXPORTS, *PLAIN} == set(EXPORTERS)
+    rows = trajectories_of(recorded(*TWO_TURNS, rewards={"": 1.0}, top_p=0.9))
+    with pytest.raises(UnfitRowError, match="leave out top_p"):
+        EXPORTS[form](rows[0])
+    with pytest.raises(UnfitRowError, match="leave out top_p"):
+        writer_of(form)(rows, tmp_path / "rows")
+    assert EXPORTS[form](rows[0], any_mode=True)
+    writer_of(form, any_mode=True)(rows, tmp_path / "rows")
+    assert json.loads((tmp_path / "rows").read_text())
+
+
+def test_a_turn_that_was_drawn_otherwise_begins_a_row() -> None:
+    forced = {**NEUTRAL, "structured": {"regex": "a+"}}
+    for sampling, rows in ((NEUTRAL, 1), (forced, 2), ({**NEUTRAL, "extra": ["body.logit_bias"]}, 2)):
+        turns = (replace(TWO_TURNS[0], sampling=NEUTRAL), replace(TWO_TURNS[1], sampling=sampling))
+        assert len(trajectories_of(recorded(*turns))) == rows
 
 
 def test_exporters_refuse_ids_without_log_probabilities_and_rows_without_a_reward() -> None:

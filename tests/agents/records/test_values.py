@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from codec_agents import Pipeline
+from codec_agents.engines.base import SamplingOptions
 from codec_agents.events import IdsSampled
 from codec_agents.exceptions import NodeFailedError, RecordDamagedError
+from codec_agents.records.header import sampling_fields
 from codec_agents.records.reader import read_record
 from codec_agents.testing import ScriptedEngine, ScriptedModel
 from codec_core.frames import WeightVersion
@@ -52,6 +54,13 @@ async def test_events_and_record_have_the_values_of_every_id(tmp_path: Path) -> 
     assert len(record.turns) == 3
     sampling = record.details("model")["sampling"]
     assert (sampling["max_tokens"], sampling["seed"], sampling["logprobs"]) == (500, 7, 1)
+
+
+def test_the_record_names_fields_of_the_engines_own_and_not_their_values() -> None:
+    extra = {"body": {"logit_bias": {"1": 2}}, "headers": {"X-Key": "secret"}, "top_p": 0.5}
+    fields = sampling_fields(SamplingOptions(temperature=1.0, max_tokens=5, extra=extra))
+    assert fields == {"temperature": 1.0, "max_tokens": 5, "extra": ["body.logit_bias", "top_p"]}
+    assert "extra" not in sampling_fields(SamplingOptions(extra={"headers": {"X-Key": "secret"}}))
 
 
 @pytest.mark.parametrize("logprobs", [None, False])
