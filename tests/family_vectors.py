@@ -2,7 +2,8 @@
 
 python -m tests.family_vectors templates            the models' own chat templates
 python -m tests.family_vectors renderers            the package `renderers` (`make family-vectors`)
-python -m tests.family_vectors encoders FOLDER      the prompt encoders of an unpacked vLLM, `vllm/tokenizers`
+python -m tests.family_vectors encoders FOLDER      prompt encoders: the files of an unpacked vLLM's `vllm/tokenizers`,
+                                                    and `glm52_chat.py` of the repository of XTuner
 python -m tests.family_vectors common               the package `mistral-common`
 python -m tests.family_vectors ids                  ids of models' own tokenizers, compared id for id
 python -m tests.family_vectors tables               the page and the module that say what is verified
@@ -10,6 +11,7 @@ python -m tests.family_vectors tables               the page and the module that
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
@@ -69,23 +71,56 @@ def common_texts(source: Source) -> dict[str, str]:
 
 
 def encoder_texts(source: Source, folder: Path) -> dict[str, str]:
-    """Return what a prompt encoder of vLLM writes, by conversation."""
-    spec = spec_from_file_location(source.encoder, folder / f"{source.encoder}.py")
+    """Return what a prompt encoder writes, by conversation."""
+    path = folder / f"{source.encoder}.py"
+    write = _encoder_of_xtuner(path) if source.package == "xtuner" else _encoder_of_vllm(path)
+
+    def render(conversation: Conversation) -> str:
+        return write(
+            messages(source, conversation), conversation.schemas(source), options(source, conversation)
+        )
+
+    return dict(_texts(source, render))
+
+
+Encoder = Callable[[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]], str]
+"""Writes messages, with schemas of tools and options, as a prompt."""
+
+
+def _encoder_of_vllm(path: Path) -> Encoder:
+    spec = spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
 
-    def render(conversation: Conversation) -> str:
-        said: list[dict[str, Any]] = messages(source, conversation)
-        if schemas := conversation.schemas(source):
+    def write(said: list[dict[str, Any]], schemas: list[dict[str, Any]], told: dict[str, Any]) -> str:
+        if schemas:
             if said[0]["role"] != "system":
                 said.insert(0, {"role": "system", "content": ""})
             said[0]["tools"] = schemas
-        text: str = module.encode_messages(said, **options(source, conversation))
+        text: str = module.encode_messages(said, **told)
         return text
 
-    return dict(_texts(source, render))
+    return write
+
+
+def _encoder_of_xtuner(path: Path) -> Encoder:
+    """Return the function that writes a chat; what is imported and declared around it needs a trainer."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kept = (ast.FunctionDef, ast.Assign)
+    future = ast.parse(
+        "from __future__ import annotations\nimport json\nfrom collections.abc import Mapping\n"
+    )
+    tree.body = [*future.body, *(each for each in tree.body if isinstance(each, kept))]
+    names: dict[str, Any] = {}
+    exec(compile(tree, str(path), "exec"), names)  # noqa: S102 - the file is what the command was given
+
+    def write(said: list[dict[str, Any]], schemas: list[dict[str, Any]], told: dict[str, Any]) -> str:
+        text: str = names["render_glm52_chat"](said, schemas or None, add_generation_prompt=True, **told)[0]
+        return text
+
+    return write
 
 
 def _texts(source: Source, render: Callable[[Conversation], str]) -> Iterator[tuple[str, str]]:
@@ -144,7 +179,10 @@ def main(kind: str, folder: str = "") -> None:
         elif kind == "common" and source.common:
             write(source, common_texts(source))
         elif kind == "encoders" and source.encoder:
-            write(source, encoder_texts(source, Path(folder)))
+            try:
+                write(source, encoder_texts(source, Path(folder)))
+            except OSError as error:
+                print(f"{source.name}: kept as it is, {error}")
 
 
 if __name__ == "__main__":

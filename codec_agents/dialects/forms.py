@@ -235,6 +235,8 @@ class DialectForms(_Part):
     """The turn that a thinking mode, or `default`, puts before the system turn."""
     thinking_turn_last: bool = False
     """Whether that turn is behind the system turn instead."""
+    thinking_turn_first: bool = False
+    """Whether that turn is also before tools that stand before the system turn."""
     thinking_system: dict[str, str] = {}
     """The text that a thinking mode, or `default`, puts before the system text and the tools."""
     thinking_between: str = ""

@@ -31,6 +31,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     "glm-4.7": ("the chat template GLM-4.7-Flash",),
     "glm-5": ("renderers 0.1.12 (glm-5)",),
     "glm-5.1": ("renderers 0.1.12 (glm-5.1)",),
+    "glm-5.2": ("XTuner of August 2026 (glm52_chat)",),
     "glm-5.3": ("renderers 0.1.12 (glm-5.3)",),
     "granite-3": ("the chat template ibm-granite-granite-3.3-2B-Instruct",),
     "granite-4": (
@@ -70,12 +71,20 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "renderers 0.1.12 (laguna-xs.2)",
     ),
     "lfm2": ("the chat template LFM2-8B-A1B",),
-    "lfm2.5": ("the chat template LFM2.5-8B-A1B",),
+    "lfm2.5": (
+        "the chat template LFM2.5-8B-A1B",
+        "the chat template LFM2.5-Instruct",
+    ),
     "llama3": (
         "renderers 0.1.12 (llama-3)",
+        "the chat template meta-llama-Llama-3.2-3B-Instruct",
+        "the chat template meta-llama-Llama-3.3-70B-Instruct",
         "the chat template meta-llama-Llama-3.1-8B-Instruct",
     ),
+    "llama3-pythonic": ("the chat template tool_chat_template_llama3.2_pythonic of vllm-examples",),
     "llama4": ("the chat template llama4 of axolotl",),
+    "llama4-pythonic": ("the chat template tool_chat_template_llama4_pythonic of vllm-examples",),
+    "mimo-v2.6": ("the chat template MiMo-V2.5",),
     "minimax-m2": ("the chat template MiniMax-M2",),
     "minimax-m2.5": ("renderers 0.1.12 (minimax-m2)",),
     "minimax-m3": ("the chat template MiniMax-M3",),
@@ -103,6 +112,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     "olmo-3": ("the chat template Olmo-3.1-32B-Instruct",),
     "phi3": ("the chat template microsoft-Phi-3.5-mini-instruct",),
     "phi4": ("the chat template phi_4 of axolotl",),
+    "phi4-mini": ("the chat template Phi-4-mini-instruct",),
     "qwen2.5": ("the chat template Qwen-Qwen2.5-7B-Instruct",),
     "qwen3": (
         "the chat template Qwen-Qwen3-0.6B",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    NO_REFERENCE,
     SPENT_BUDGET,
     CallForm,
     Dialect,
@@ -142,13 +141,20 @@ GLM_5_1 = GLM_5.model_copy(
     }
 )
 
+_EFFORT = "<|system|>Reasoning Effort: Max"
+
 GLM_5_2 = GLM_5_1.model_copy(
     update={
         "name": "glm-5.2",
-        "description": "as glm-5.1",
-        "unverified": (
-            SPENT_BUDGET,
-            f"{NO_REFERENCE}; those of GLM 5.1 are used",
+        "description": "as glm-5.1; the prompt states the reasoning effort, unless thinking is off",
+        "thinking_turn": dict.fromkeys(("default", "on", "forced"), _EFFORT),
+        "thinking_turn_first": True,
+        "assistant": f"{_THOUGHT_NOTHING}{{content}}",
+        "opening": Openings(
+            default="<|assistant|><think>", off=_THOUGHT_NOTHING, forced="<|assistant|><think>"
+        ),
+        "thinking": ThinkingForm(
+            open="<think>", close="</think>", closing="</think>", history=_THOUGHT_NOTHING
         ),
     }
 )
@@ -157,7 +163,7 @@ GLM_5_3 = GLM_5_1.model_copy(
     update={
         "name": "glm-5.3",
         "description": "as glm-5.1; earlier reasoning is kept, the prompt states the reasoning effort",
-        "begin": "[gMASK]<sop><|system|>Reasoning Effort: Max",
+        "begin": f"[gMASK]<sop>{_EFFORT}",
         "assistant": f"{_THOUGHT_NOTHING}{{content}}",
         "opening": Openings(default="<|assistant|><think>", forced="<|assistant|><think>"),
         "thinking": ThinkingForm(

@@ -6,7 +6,6 @@ The models' own templates also write the date into the system turn; here it is w
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    NO_REFERENCE,
     CallForm,
     Dialect,
     Openings,
@@ -35,6 +34,8 @@ func_name2(params)].
 Here is a list of functions in JSON format that you can invoke.
 {tools}
 """
+
+_WORDS = "the text around tool definitions, which is shorter than in an engine's template"
 
 LLAMA3 = Dialect(
     name="llama3",
@@ -80,7 +81,7 @@ LLAMA3_PYTHONIC = LLAMA3.model_copy(
     update={
         "name": "llama3-pythonic",
         "description": "as llama3; calls: a Python list, [name(key=value)]",
-        "unverified": (*LLAMA3.unverified, NO_REFERENCE),
+        "unverified": (*LLAMA3.unverified, _WORDS),
         "tools": ToolsForm(form=_PYTHONIC_TOOLS, place="system", between="\n\n", list_of=True, indent=4),
         "calls": CallForm(
             grammar="llama",
@@ -91,7 +92,7 @@ LLAMA3_PYTHONIC = LLAMA3.model_copy(
         ),
         "results": ResultForm(
             each='<|start_header_id|>ipython<|end_header_id|>\n\n{"output": {content}}<|eot_id|>',
-            content="json",
+            content="json_string",
         ),
     }
 )
@@ -118,7 +119,7 @@ LLAMA_4_PYTHONIC = LLAMA3_PYTHONIC.model_copy(
         "assistant": "<|header_start|>assistant<|header_end|>\n\n{content}<|eot|>",
         "opening": Openings(default="<|header_start|>assistant<|header_end|>\n\n"),
         "turn_starts": ("<|header_start|>",),
-        "unverified": (NO_REFERENCE,),
+        "unverified": (_WORDS,),
         "turn_end": "<|eot|>",
         "also_ends": ("<|eom|>",),
         "stops": ("<|eot|>", "<|eom|>", "<|end_of_text|>"),

@@ -7,7 +7,6 @@ as the templates in use write them.
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    NO_REFERENCE,
     CallForm,
     Dialect,
     Openings,
@@ -33,7 +32,7 @@ PHI4_MINI = Dialect(
     assistant="<|assistant|>{content}<|end|>",
     opening=Openings(default="<|assistant|>"),
     turn_starts=("<|system|>", "<|user|>", "<|assistant|>"),
-    unverified=(NO_REFERENCE, "the format of tool results"),
+    unverified=("the format of calls and tool results, for which its template has none",),
     turn_end="<|end|>",
     stops=("<|end|>", "<|endoftext|>"),
     tools=ToolsForm(form="<|tool|>{tools}<|/tool|>", each="function", list_of=True),

@@ -249,8 +249,11 @@ class PromptWriter:
             turn = self._parse(self._dialect.default_turn or "")
         else:
             turn = self._filled(self._dialect.system, content)
-        turn = [*turn, *thinking] if self._dialect.thinking_turn_last else [*thinking, *turn]
         before = told if self._tools_at("before_system", tools) else []
+        if self._dialect.thinking_turn_first:
+            before = [*thinking, *before]
+        else:
+            turn = [*turn, *thinking] if self._dialect.thinking_turn_last else [*thinking, *turn]
         after = told if self._tools_at("after_system", tools) else []
         if not tools and self._dialect.tools is not None:
             after = self._parse(self._dialect.tools.absent)

@@ -11,7 +11,9 @@ from tests.conftest import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "families.md"
 MODULE = REPOSITORY / "codec_agents" / "dialects" / "verified.py"
-RENDERERS, VLLM = "renderers 0.1.12", "vLLM 0.32.0"
+RENDERERS = "renderers 0.1.12"
+ENCODERS = {"llama.cpp": "vLLM 0.32.0", "xtuner": "XTuner of August 2026"}
+"""Carriers of prompt encoders, by `Source.package`."""
 
 _HEAD = """\
 # Model families
@@ -44,7 +46,9 @@ def title(source: Source) -> str:
         return f"the chat template {source.template.removesuffix('.jinja')}{carrier}"
     if source.common:
         return f"mistral-common 1.13.1 ({source.common.removeprefix('.')})"
-    return f"{RENDERERS} ({source.renderer})" if source.renderer else f"{VLLM} ({source.encoder})"
+    if source.renderer:
+        return f"{RENDERERS} ({source.renderer})"
+    return f"{ENCODERS[source.package]} ({source.encoder})"
 
 
 def module() -> str:

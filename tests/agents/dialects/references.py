@@ -39,9 +39,9 @@ class Source:
     Fields:
         dialect: the dialect that is compared with it.
         template: the file name of a chat template in a package; "" for none.
-        package: that package, as in `template_archive.PACKAGES`.
+        package: that package, as in `template_archive.PACKAGES`; `xtuner` for an encoder of XTuner.
         renderer: the name of a renderer of the package `renderers`; "" for none.
-        encoder: the name of a prompt encoder of vLLM, without its ending; "" for none.
+        encoder: the name of a prompt encoder of vLLM or XTuner, without its ending; "" for none.
         common: the ending of a tokenizer file of `mistral-common`, which writes the prompt; "" for none.
         options: variables of the template, or fields of the renderer's configuration, for each conversation.
         modes: the same by the thinking mode, beyond `enable_thinking`.
@@ -78,13 +78,13 @@ class Source:
     def name(self) -> str:
         """The name of its file of vectors."""
         carrier = "" if self.package == "llama.cpp" else f"{self.package}-"
-        kinds = {
-            carrier: self.template.removesuffix(".jinja"),
-            "renderers-": self.renderer,
-            "vllm-": self.encoder,
-            "mistral-common": self.common,
-        }
-        return next(f"{self.dialect}.{kind}{name}" for kind, name in kinds.items() if name)
+        kinds = (
+            (carrier, self.template.removesuffix(".jinja")),
+            ("renderers-", self.renderer),
+            (carrier or "vllm-", self.encoder),
+            ("mistral-common", self.common),
+        )
+        return next(f"{self.dialect}.{kind}{name}" for kind, name in kinds if name)
 
 
 def sources() -> list[Source]:

@@ -1,4 +1,4 @@
-"""The chat templates of models that packages carry: llama.cpp's source archive, and trainers' wheels."""
+"""The chat templates of models that packages carry: engines' source archives, and trainers' wheels."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Package(NamedTuple):
 LLAMA_CPP = Package("llama-cpp-python", "0.3.36", "/vendor/llama.cpp/models/templates/", source=True)
 PACKAGES = {
     "llama.cpp": LLAMA_CPP,
+    "vllm-examples": Package("vllm", "0.32.0", "/examples/", source=True),
     "axolotl": Package("axolotl", "0.19.0", "axolotl/utils/chat_templates/templates/"),
     "trl": Package("trl", "1.16.0", "trl/chat_templates/"),
 }
@@ -51,8 +52,8 @@ def cache_folder() -> Path:
 def templates(package: str = "llama.cpp") -> Mapping[str, str]:
     """Return the templates of a package by file name.
 
-    Those of `hub` (models' own repositories) and `vllm-examples` are in no package: they are read from a
-    folder of that name in the cache, where one has to put them.
+    Those of `hub`, models' own repositories, are in no package: they are read from a folder of that name in
+    the cache, where one has to put them.
 
     Raises:
         OSError: the package is not in the cache, and cannot be downloaded.

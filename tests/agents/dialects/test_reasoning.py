@@ -38,6 +38,7 @@ KEPT = {
     "laguna-xs-2.1",
     "inkling",
     "kimi-k3",
+    "mimo-v2.6",
     "minimax-m3",
     "seed-oss",
 }
