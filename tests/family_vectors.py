@@ -2,8 +2,8 @@
 
 python -m tests.family_vectors templates            the models' own chat templates
 python -m tests.family_vectors renderers            the package `renderers` (`make family-vectors`)
-python -m tests.family_vectors encoders FOLDER      prompt encoders: the files of an unpacked vLLM's `vllm/tokenizers`,
-                                                    and `glm52_chat.py` of the repository of XTuner
+python -m tests.family_vectors encoders FOLDER      prompt encoders: files of vLLM's `vllm/tokenizers`, and
+                                                    XTuner's `glm52_chat.py`
 python -m tests.family_vectors common               the package `mistral-common`
 python -m tests.family_vectors ids                  ids of models' own tokenizers, compared id for id
 python -m tests.family_vectors tables               the page and the module that say what is verified
@@ -38,10 +38,10 @@ from tests.agents.dialects.references import (
 def template_texts(source: Source) -> dict[str, str]:
     """Return what a model's own chat template writes, by conversation."""
     from codec_agents.dialects.templates.template_process import TemplateProcess
-    from tests.agents.dialects.template_archive import templates
+    from tests.agents.dialects.template_archive import template
 
     with TemplateProcess(
-        {"chat_template": templates(source.package)[source.template], **source.tokens}
+        {"chat_template": template(source.package, source.template), **source.tokens}
     ) as process:
 
         def render(conversation: Conversation) -> str:
@@ -114,7 +114,7 @@ def _encoder_of_xtuner(path: Path) -> Encoder:
     )
     tree.body = [*future.body, *(each for each in tree.body if isinstance(each, kept))]
     names: dict[str, Any] = {}
-    exec(compile(tree, str(path), "exec"), names)  # noqa: S102 - the file is what the command was given
+    exec(compile(tree, str(path), "exec"), names)
 
     def write(said: list[dict[str, Any]], schemas: list[dict[str, Any]], told: dict[str, Any]) -> str:
         text: str = names["render_glm52_chat"](said, schemas or None, add_generation_prompt=True, **told)[0]

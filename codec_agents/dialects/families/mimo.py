@@ -1,4 +1,4 @@
-"""MiMo V2.5 and V2.6: ChatML without line breaks behind turns; values of calls are as they are in their tags."""
+"""MiMo V2.5 and V2.6: ChatML without line breaks behind turns; calls as tags around values as they are."""
 
 from __future__ import annotations
 

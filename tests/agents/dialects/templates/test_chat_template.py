@@ -57,6 +57,7 @@ def test_template_that_refuses_is_a_disagreement() -> None:
         (CHATML + "'<|im_start|>tool_response' <function=", "step-3.5"),
         (CHATML + '"List of tools: ["', "lfm2.5"),
         ("<｜User｜><｜DSML｜tool_calls><tool_result>", "deepseek-v4"),
+        ("{{ '<|' + role + '|>' + content + '<|tool|>' + tools + '<|/tool|>' }}", "phi4-mini"),
         ("<|start_header_id|>", "llama3"),
         ("You are developed by Salesforce xLAM team.<|start_header_id|>", "xlam-llama"),
         (CHATML + "You are developed by Salesforce xLAM team.", "xlam-qwen"),
