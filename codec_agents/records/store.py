@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, get_args
 
 from codec_agents.exceptions import RecordDamagedError, RecordError, UnfitStoreError
+from codec_agents.plan.nodes import declared_path
 from codec_agents.records.files import is_being_written
 from codec_agents.records.reader import read_record
 from codec_agents.records.recorded import RecordedRun
@@ -61,7 +62,7 @@ TABLES = ("files", "runs", "nodes", "tools")
 RUNS = Kind(
     name="index of runs",
     row="a run",
-    version=b"runs 2",
+    version=b"runs 3",
     schema=SCHEMA,
     one_writer=False,
     wait=30.0,
@@ -75,7 +76,7 @@ class RunFilter:
     Fields:
         pipeline: the name of the pipeline.
         state: the state of the run.
-        node: the path of a node that ran.
+        node: the path of a node that ran, its own or its declared one.
         failure: a part of the class or the message of an error, of a node or of the run.
         tool: the name of a tool that was called.
         tool_status: with `tool`: how a call of it ended.
@@ -274,8 +275,13 @@ class RunStore:
         )
         nodes = dict.fromkeys([*record.nodes, *ends])  # one that was stopped has turns and no end
         for node in nodes:
-            end = (name, node, ends.get(node, {}).get("outcome"), errors.get(node))
-            self._file.change("INSERT INTO nodes VALUES (?, ?, ?, ?)", end)
+            outcome = ends.get(node, {}).get("outcome")
+            if outcome == "skipped":
+                continue
+            # By its declared path as well, which names all items of a map and all rounds of a loop.
+            for each in {node, declared_path(node)}:
+                end = (name, each, outcome, errors.get(node))
+                self._file.change("INSERT INTO nodes VALUES (?, ?, ?, ?)", end)
         for turn in record.turns:
             for tool in turn.tools:
                 call = (name, turn.node, tool["name"], tool["status"])

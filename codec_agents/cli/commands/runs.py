@@ -154,7 +154,7 @@ def _document(run: IndexedRun) -> dict[str, Any]:
 def _line(run: IndexedRun, words: str) -> str:
     shown = f"{run.run_id}  {run.state:<8} {run.seconds:8.2f} s {run.ids:>7} ids  {run.pipeline}  {run.path}"
     if words:
-        at = run.text.lower().find(words.lower())
+        at = run.text.casefold().find(words.casefold())  # as the store finds it
         start = max(0, at - EXCERPT // 2)
         shown += f"  …{' '.join(run.text[start : start + EXCERPT + len(words)].split())}…"
     elif run.error is not None:

@@ -20,7 +20,7 @@ from codec_agents.records.store import INDEX, RunFilter, RunStore
 from codec_agents.server.gateway.sqlite_store import SqliteStore
 from codec_agents.testing import Call, PromptView, Refuse, Say
 from codec_agents.tools import tool
-from tests.agents.recorded_runs import desk, model, scripted
+from tests.agents.recorded_runs import desk, mapped, model, scripted
 
 pytestmark = pytest.mark.anyio
 
@@ -85,6 +85,22 @@ async def test_runs_are_found_by_what_they_did(folder: Path) -> None:
     assert paths(folder, state="done", pipeline="single") == set()
     with pytest.raises(ValueError, match="there is no state"):
         paths(folder, state="odd")
+
+
+async def test_nodes_are_found_by_their_declared_paths_and_only_where_they_ran(tmp_path: Path) -> None:
+    await mapped().invoke({"q": "a\nb"}, record=tmp_path / "mapped.jsonl")
+    p = Pipeline("ways").input("q").sink("reader")
+    labels = {"left": "left", "right": "right"}
+    p.router("way", engine=scripted(lambda _: "left"), map="demo/bytes", prompt="{text}", labels=labels)
+    p.connect("q", "way")
+    for name in labels:
+        model(p, name, scripted(lambda _: "x"))
+        p.connect("q", name).connect(name, "reader")
+    await p.invoke({"q": "go"}, record=tmp_path / "ways.jsonl")
+    for node in ("each", "each/m", "each[1]/m", "again/m"):
+        assert paths(tmp_path, node=node) == {"mapped.jsonl"}, node
+    assert paths(tmp_path, node="left") == {"ways.jsonl"}
+    assert paths(tmp_path, node="right") == set(), "it was skipped"
 
 
 async def test_only_what_changed_is_read_again(folder: Path) -> None:
@@ -236,6 +252,12 @@ async def test_the_commands_list_search_and_open_runs(folder: Path) -> None:
     assert "<html" in page.read_text()
     wrong = runner.invoke(main, ["runs", "list", str(folder), "--tool-status", "ok"])
     assert (wrong.exit_code, "--tool-status needs --tool" in wrong.output) == (2, True)
+
+
+async def test_a_search_shows_what_it_found_in_any_case(tmp_path: Path) -> None:
+    await desk().invoke({"q": "far " * 50 + "Straße " + "off " * 50}, record=tmp_path / "a.jsonl")
+    found = CliRunner().invoke(main, ["runs", "search", str(tmp_path), "STRASSE"])
+    assert "far Straße off" in found.stdout
 
 
 async def test_an_id_that_is_the_beginning_of_another_one_is_found(tmp_path: Path) -> None:
