@@ -379,6 +379,21 @@ class PauseError(RunError, ValueError):
     """A run cannot continue from this pause, or not with these decisions."""
 
 
+class MessageTooLongError(CodecAgentsError, ValueError):
+    """A message is longer than the protocol's reader takes.
+
+    Attributes:
+        limit: in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"a line on standard input has more than {limit} bytes, which no message has; end each message "
+            "with a line end"
+        )
+        self.limit = limit
+
+
 class ToolServerError(RunError):
     """A declared MCP server cannot be used, or no longer offers the tools that it offered at the build.
 

@@ -7,14 +7,19 @@ the run, and every request that the run has open.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO, cast
+
+import anyio
 
 from codec_agents.exceptions import PipelineError, RunError
 from codec_agents.faults import Fault
 from codec_agents.server.backends.pipeline_progress import part_of
+from codec_agents.tools.mcp import only_error
+from codec_agents.tools.message_lines import LineReader
 from codec_agents.tools.tool import checked_name
 
 if TYPE_CHECKING:
@@ -24,6 +29,10 @@ if TYPE_CHECKING:
 
     from codec_agents.pipeline import Pipeline
     from codec_agents.plan.nodes import BuiltInput
+
+
+STDIN: Final = 0
+"""The file descriptor of standard input."""
 
 
 class PipelineTools:
@@ -125,12 +134,34 @@ def mcp_server(pipelines: Sequence[Pipeline], name: str = "codec-agents") -> Ser
 
 
 async def serve_stdio(pipelines: Sequence[Pipeline]) -> None:
-    """Serve on standard input and output, until the client closes them."""
+    """Serve on standard input and output, until the client closes them.
+
+    Raises:
+        MessageTooLongError: the client has sent a line that no message has.
+    """
     from mcp.server.stdio import stdio_server
 
     server = mcp_server(pipelines)
-    async with stdio_server() as (read, write):
-        await server.run(read, write, server.create_initialization_options())
+    try:
+        with _standard_input() as messages:
+            lines = anyio.wrap_file(cast("TextIO", LineReader(messages)))
+            async with stdio_server(stdin=lines) as (read, write):
+                await server.run(read, write, server.create_initialization_options())
+    except BaseExceptionGroup as group:
+        raise only_error(group) from None
+
+
+@contextmanager
+def _standard_input() -> Iterator[BinaryIO]:
+    """Yield standard input; whatever else reads it meanwhile, as a program of a tool, finds it empty."""
+    own, nothing = os.dup(STDIN), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, STDIN)
+    os.close(nothing)
+    try:
+        # Left open: a thread may wait for a line until the process ends.
+        yield os.fdopen(own, "rb", closefd=False)
+    finally:
+        os.dup2(own, STDIN)
 
 
 def _schema(node: BuiltInput) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ from codec_agents.exceptions import ToolDefinitionError, ToolServerError
 from codec_agents.references.programs import PYTHON
 from codec_agents.references.secret_texts import hide
 from codec_agents.tools.library_log import discreet
+from codec_agents.tools.message_lines import ENCODING, bounding
 from codec_agents.tools.schema_check import schema_fault
 from codec_agents.tools.server_errors import shown_errors
 from codec_agents.tools.sibling_leaf import folding
@@ -129,15 +130,15 @@ async def connected(
     try:
         async with AsyncExitStack() as stack:
             stack.enter_context(discreet(secrets))
-            if headers:  # the library makes its own client otherwise, which has none
-                server = await stack.enter_async_context(_with_headers(server, headers))
+            if headers or isinstance(server, str):
+                server = await stack.enter_async_context(_transport(server, headers or {}))
             errors = None
             if _is_command(server):
                 shown = shown_errors(name or Path(server[0]).name, secrets)
                 errors = await stack.enter_async_context(shown)
             yield await stack.enter_async_context(_client(server, env, cwd, errors))
     except BaseExceptionGroup as group:
-        raise _only_error(group) from None
+        raise only_error(group) from None
 
 
 def _is_command(server: object) -> bool:
@@ -145,14 +146,18 @@ def _is_command(server: object) -> bool:
 
 
 @asynccontextmanager
-async def _with_headers(url: Any, headers: Mapping[str, str]) -> AsyncIterator[Any]:
-    """Yield a transport to a URL that sends additional headers."""
+async def _transport(url: Any, headers: Mapping[str, str]) -> AsyncIterator[Any]:
+    """Yield a transport to a URL that sends additional headers, and reads bounded answers."""
     _library()
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 
     timeouts = httpx2.Timeout(CONNECT_TIMEOUT, read=READ_TIMEOUT)
-    async with httpx2.AsyncClient(headers=dict(headers), timeout=timeouts) as http:
+    async with httpx2.AsyncClient(
+        headers={"accept-encoding": "identity", **headers},
+        timeout=timeouts,
+        event_hooks={"response": [bounding()]},
+    ) as http:
         yield folding(streamable_http_client(url, http_client=http))
 
 
@@ -178,12 +183,9 @@ def _client(
             args=list(arguments),
             env=environment,
             cwd=None if cwd is None else os.fspath(cwd),
+            encoding=ENCODING,
         )
         server = folding(library.stdio_client(parameters, errlog=errors))
-    elif isinstance(server, str):
-        from mcp.client.streamable_http import streamable_http_client
-
-        server = folding(streamable_http_client(server))
     # Anything else is left to the library: a server in this process, or a transport.
     client: Client = library.Client(server)
     return client
@@ -194,7 +196,7 @@ def _with_interpreter(command: Sequence[str]) -> list[str]:
     return [sys.executable if command[0] == PYTHON else command[0], *command[1:]]
 
 
-def _only_error(error: BaseException) -> BaseException:
+def only_error(error: BaseException) -> BaseException:
     """Return the only error in the groups that the library's tasks wrap around it."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
