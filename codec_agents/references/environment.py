@@ -92,10 +92,13 @@ def url_has_login(url: str) -> bool:
 
 
 def url_has_secret(url: str) -> bool:
-    """Return whether a URL holds a literal password, or a literal parameter that usually is a secret."""
+    """Return whether a URL holds a literal password, or a literal parameter that usually is a secret.
+
+    A user without a password counts as one: tokens are put there (`https://TOKEN@host`).
+    """
     try:
         parts = urlsplit(_REFERENCE.sub("", url))
-        if parts.password:
+        if parts.password or (parts.username and parts.password is None):
             return True
     except ValueError:  # it is no URL, in which nothing can be told apart
         return False

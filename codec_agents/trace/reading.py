@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,8 +26,8 @@ def read_runs(paths: Iterable[str | Path]) -> list[TracedRun]:
         RecordError: a file is missing, is no record, or is damaged.
     """
     runs = [read_run(path) for path in paths]
-    names = [run.name for run in runs]
+    names = Counter(run.name for run in runs)
     for number, run in enumerate(runs, 1):
-        if names.count(run.name) > 1:
+        if names[run.name] > 1:
             run.name = f"{run.name} ({number})"
     return runs

@@ -7,6 +7,7 @@ refused, unless the caller's own URL names the same host or the caller passes `a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -19,6 +20,8 @@ Address = IPv4Address | IPv6Address
 
 _EMBEDS: Final = tuple(map(IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
 """IPv6 addresses whose last 32 bits are an IPv4 address: those of NAT64, compatible and translated ones."""
+
+_NUMBER: Final = re.compile("0[xX][0-9a-fA-F]+|[0-9]+")
 
 _LOCAL: Final = tuple(map(IPv6Network, ("64:ff9b:1::/48", "fec0::/10")))
 """Addresses for use within one network that some versions of Python call global."""
@@ -97,9 +100,12 @@ def _literal(host: str) -> Address | None:
 def _old_form(name: str) -> IPv4Address | None:
     """Return the address that resolvers read in `0x7f.1`, `0177.0.0.1` or `2130706433`; None for a name."""
     parts = name.split(".")
+    # As C reads numbers. `int` alone would also read digits of other scripts, `1_0` and `0b1`.
+    if not all(map(_NUMBER.fullmatch, parts)):
+        return None
     try:
-        # As C reads numbers; `int` without a base refuses the 0 that begins an octal one.
-        *head, last = [int(part, 8 if part.isdigit() and part[0] == "0" else 0) for part in parts]
+        # `int` without a base refuses the 0 that begins an octal one.
+        *head, last = [int(part, 8 if part[0] == "0" and part.isdigit() else 0) for part in parts]
     except ValueError:
         return None
     width = 8 * (4 - len(head))  # the last part fills all bytes that the others leave

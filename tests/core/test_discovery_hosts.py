@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from codec_core.discovery import (
+    addresses,
     discover_map,
     discover_safety_policy,
     discover_version_policy,
@@ -35,7 +36,15 @@ PRIVATE = [
     "[2002:a00:1::]", "localhost", "LOCALHOST", "a.localhost", "localhost.",
     "2130706433", "0x7f.1", "127.1", "10.0.0.1.", "224.0.0.1",
 ]  # fmt: skip
-PUBLIC = ["1.1.1.1", "[2606:4700::1111]", "cdn.example", "1.2.3.4.example", "0x7g.1"]
+PUBLIC = [
+    "1.1.1.1",
+    "[2606:4700::1111]",
+    "cdn.example",
+    "1.2.3.4.example",
+    "0x7g.1",
+    "0b1111111.1",
+    "0o177.1",
+]
 
 
 def answering(routes):
@@ -50,6 +59,12 @@ def answering(routes):
 
 def pointing_to(url):
     return httpx.Response(200, content=json.dumps({"id": "a/b", "url": url, "hash": HASH}).encode())
+
+
+async def test_digits_of_other_scripts_and_of_python_spell_no_address():
+    """No resolver reads them, and the host that the caller named would be taken for this machine."""
+    for name in ("١٢٧.0.0.1", "1_27.0.0.1", "+127.0.0.1", "127.0.0. 1", "٢١٣٠٧٠٦٤٣٣", "²"):
+        assert addresses._literal(name) is None, name
 
 
 @pytest.mark.parametrize("host", PRIVATE)
