@@ -55,6 +55,10 @@ MOST_CUT: Final = 8
 """Equal turns that broke off of which the text is read, each in time in proportion to its ids. The first one
 fits, unless a client sends back a part of what one id spells."""
 
+MOST_COMPARED: Final = 100_000
+"""Messages of one request that are compared with those of equal turns, of which the newest come first: a
+client can store hundreds of turns behind thousands of equal messages."""
+
 Cut: TypeAlias = Callable[[Node, Message], int | None]
 """Returns how many of a broken turn's first ids spell what a client sends back; None where no number does."""
 
@@ -92,17 +96,19 @@ class Lineage:
 
     def _deepest(self, history: History, turns: Sequence[int]) -> tuple[int, list[Node]]:
         """Return the last of the model's turns that is known, and the nodes that it may be."""
-        left = list(turns)
-        while left:
-            found = self.store.find([history.keys[turn] for turn in left])
+        keys, compared, first = [history.keys[turn] for turn in turns], _Compared(history.messages), 0
+        while first < len(turns):
+            found = self.store.find(keys[first:])
             if not found:
                 break
-            place = next(turn for turn in left if history.keys[turn] == found[0].key)
-            nodes = [node for node in found if is_history_of(node, history.messages, place)]
+            first = keys.index(found[0].key, first)
+            place = turns[first]
+            # The newest first: of those that nothing is left for, the oldest go.
+            nodes = [node for node in reversed(found) if compared.is_history(node, place)][::-1]
             if nodes:
                 return place, nodes
             # The keys were equal and the reasoning was not: an earlier turn may still be the same.
-            left = [turn for turn in left if turn < place]
+            first += 1
         return NOWHERE, []
 
     def _named(self, tenant: bytes, hints: frozenset[str]) -> frozenset[bytes | None]:
@@ -132,7 +138,14 @@ class Lineage:
         # share nothing behind this place, and one system text may begin conversations by the thousand.
         openings = (history.origin if node is None else node.key, history.keys[found.place + 1])
         near = [each for opening in openings for each in self.store.children(opening)]
-        return [each for each in near if _nonce(each.parent) == _nonce(node)]
+        known = [each for each in near if _nonce(each.parent) == _nonce(node)]
+        left, compared = MOST_COMPARED, list[Node]()
+        for each in reversed(known):
+            left -= len(each.messages)
+            if left < 0 and compared:
+                break
+            compared.append(each)
+        return compared[::-1]
 
     def _parted(self, history: History, found: Found, known: Sequence[Node]) -> Found:
         """Return the place found, with the first message that none of the known turns has."""
@@ -152,22 +165,49 @@ def _nonce(node: Node | None) -> bytes | None:
     return None if node is None else node.nonce
 
 
-def is_history_of(node: Node, messages: Sequence[Message], place: int) -> bool:
-    """Return whether a turn is the message at a place, and everything before it is the same.
+class _Compared:
+    """Compares the messages of a request with turns, each turn once, and many messages at most.
 
     The keys are equal: what they leave out is compared, reasoning and what a client wrote as an assistant's.
+
+    Args:
+        messages: those of the request.
     """
-    for each in node.path():
-        start = place - len(each.messages)
-        if start < 0 or not _is_turn(each, messages[place]):
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = messages
+        self._left = max(MOST_COMPARED, 2 * len(messages))
+        self._same: dict[bytes, bool] = {}
+        """Whether everything up to a turn is the same, by its number."""
+
+    def is_history(self, node: Node, place: int) -> bool:
+        """Return whether a turn is the message at a place, and everything before it is the same."""
+        looked: list[bytes] = []
+        same: bool | None = None
+        for each in node.path():
+            same = self._same.get(each.nonce)
+            if same is not None:
+                break
+            looked.append(each.nonce)
+            start = place - len(each.messages)
+            self._left -= place - start + 1
+            if self._left < 0 or not self._is_same(each, start, place):
+                same = False
+                break
+            place = start - 1
+        if same is None:
+            same = place == NOWHERE
+        # Keys are equal only behind equally many messages, so a turn has one place in the request.
+        self._same |= dict.fromkeys(looked, same)
+        return same
+
+    def _is_same(self, node: Node, start: int, place: int) -> bool:
+        if start < 0 or not _is_turn(node, self._messages[place]):
             return False
         # Keys leave reasoning and edges of texts out of every assistant's message. Those that the model did
         # not write have to be exactly equal.
-        inserted = zip(each.messages, messages[start:place], strict=True)
-        if not all(one.role != "assistant" or same_inserted_turn(one, other) for one, other in inserted):
-            return False
-        place = start - 1
-    return place == NOWHERE
+        inserted = zip(node.messages, self._messages[start:place], strict=True)
+        return all(one.role != "assistant" or same_inserted_turn(one, other) for one, other in inserted)
 
 
 def _is_turn(node: Node, message: Message) -> bool:

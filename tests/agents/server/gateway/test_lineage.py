@@ -12,6 +12,7 @@ import pytest
 
 from codec_agents.dialects import Message, MessageCall
 from codec_agents.exceptions import PromptError
+from codec_agents.server.gateway import lineage as lineages
 from codec_agents.server.gateway.continuation import ReasoningRules
 from codec_agents.server.gateway.history import Asked, history_of
 from codec_agents.server.gateway.lineage import MOST_CUT, Lineage
@@ -300,6 +301,62 @@ def test_any_number_of_turns_in_a_row_may_have_broken_off(qwen: Bench) -> None:
         store.add(last)
     found = Lineage(store).find(history, b"t", cut=lambda _node, _turn: 1)
     assert (found.node, found.place, found.cut) == (last, 2 * many - 1, 1)
+
+
+def stored(
+    parent: Node | None, messages: Sequence[Message], turn: Message, key: bytes, origin: bytes
+) -> Node:
+    return Node(
+        parent=parent,
+        tenant=b"t",
+        origin=origin,
+        key=key,
+        kept=0 if parent is None else parent.length,
+        inserted=as_array([1]),
+        sampled=as_array([2]),
+        messages=tuple(messages),
+        turn=turn,
+        nonce=new_nonce(),
+        begin=0,
+        finish_reason="stop",
+    )
+
+
+def test_a_history_with_other_reasoning_is_compared_in_linear_time(qwen: Bench) -> None:
+    """Each turn has an equal key, and the first one's reasoning differs, so that none of them is the same."""
+
+    def calls(turns: int) -> int:
+        thought, other = (Message(role="assistant", content="a", reasoning=text) for text in ("r", "s"))
+        said = [message for number in range(turns) for message in (user(f"{number}"), thought)]
+        history = history_of(Asked(b"t", "m", [*said, user("On")]), qwen.bound)
+        store, node = MemoryStore(), None
+        for place in range(0, 2 * turns, 2):
+            opening, key = history.keys[place], history.keys[place + 1]
+            node = stored(node, [said[place]], other if place == 0 else thought, key, opening)
+            store.add(node)
+        lineage = Lineage(store)
+        return calls_of(lambda: lineage.find(history, b"t"), in_c=False)
+
+    assert calls(400) < 2.5 * calls(200)
+
+
+def test_of_many_turns_behind_many_equal_messages_few_are_compared(
+    qwen: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lineages, "MOST_COMPARED", 1_000)
+    answer = Message(role="assistant", content="a")
+    said = [*[user("x"), answer] * 50, user("y")]
+
+    def calls(turns: int, last: Message) -> int:
+        history = history_of(Asked(b"t", "m", [*said, answer, user("On")]), qwen.bound)
+        store = MemoryStore()
+        for _ in range(turns):
+            store.add(stored(None, said, last, history.keys[len(said)], history.keys[0]))
+        lineage = Lineage(store)
+        return calls_of(lambda: lineage.find(history, b"t"), in_c=False)
+
+    for last in (answer, Message(role="assistant", content="b")):
+        assert calls(200, last) < 1.5 * calls(50, last)
 
 
 def test_of_many_equal_turns_that_broke_off_few_are_read(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:

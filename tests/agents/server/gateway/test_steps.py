@@ -44,7 +44,8 @@ WEIGHED = {
     # They compare, hash or copy, of which `HASHED_AT_ONCE` times as much is a step.
     "BoundReasoning.left_out", "GuardedProtocol.data_received", "Places.__init__",
     "Request.with_body", "Sent.of", "_Writer._behind", "_Writer._without_reasoning", "_bytes",
-    "_is_turn", "_opening_before", "_shared", "_was_left_at", "forget_regions", "is_history_of",
+    "_is_turn", "_opening_before", "_shared", "_was_left_at", "forget_regions",
+    "_Compared._is_same", "_Compared.is_history",
     "key_after", "model_turn_form", "same_reasoning", "without_edges",
 }  # fmt: skip
 
