@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 MAX_PAGES = 100
 """Pages of a server's list of tools. A longer list comes from a server that never ends it."""
 
-
 MAX_NAME = 64
 """Characters of a tool's name, see `NAME_PATTERN`."""
 
@@ -153,11 +152,8 @@ async def _transport(url: Any, headers: Mapping[str, str]) -> AsyncIterator[Any]
     from mcp.client.streamable_http import streamable_http_client
 
     timeouts = httpx2.Timeout(CONNECT_TIMEOUT, read=READ_TIMEOUT)
-    async with httpx2.AsyncClient(
-        headers={"accept-encoding": "identity", **headers},
-        timeout=timeouts,
-        event_hooks={"response": [bounding()]},
-    ) as http:
+    sent, hooks = {"accept-encoding": "identity", **headers}, {"response": [bounding()]}
+    async with httpx2.AsyncClient(headers=sent, timeout=timeouts, event_hooks=hooks) as http:
         yield folding(streamable_http_client(url, http_client=http))
 
 
