@@ -51,7 +51,7 @@ class BlockTable:
 class BlockReader(MarkedReader):
     """Reads a turn of blocks; the prompt may have opened the first of them."""
 
-    __slots__ = ("_body", "_ended", "_head", "_kind", "_start", "_table")
+    __slots__ = ("_body", "_head", "_kind", "_start", "_table")
 
     def __init__(self, table: BlockTable, prompt_ids: Sequence[int] = ()) -> None:
         super().__init__({table.start, table.end, *table.kinds, *table.stops})
@@ -59,7 +59,6 @@ class BlockReader(MarkedReader):
         self._kind = _Kind.HEAD
         self._head: list[int] = []
         self._body: list[int] = []
-        self._ended = False
         self._take_over(prompt_ids, table.start, table.stops)
         self._start = 0  # what the prompt has opened counts from the turn's first id
 
@@ -71,23 +70,15 @@ class BlockReader(MarkedReader):
         return events
 
     def _content(self, ids: Sequence[int], events: list[TurnEvent]) -> None:
-        if not ids:
-            return
-        start = self._position
-        self._position += len(ids)
-        if self._ended:
-            return
         if self._kind is _Kind.HEAD:
             self._head += ids
         elif self._kind is _Kind.CALL:
             self._body += ids
         else:
             port: Port = "reasoning" if self._kind is _Kind.REASONING else "answer"
-            events.append(PortIds(port, tuple(ids), start))
+            events.append(PortIds(port, tuple(ids), self._position))
 
     def _marker(self, token_id: int, events: list[TurnEvent]) -> None:
-        if self._ended:
-            return
         kind = self._table.kinds.get(token_id)
         if kind is None:
             # An end belongs to its block; a start is the first id of the next one, a stop of none.
@@ -115,6 +106,6 @@ class BlockReader(MarkedReader):
         self._kind, self._body = _Kind.HEAD, []
 
     def _flush_head(self, events: list[TurnEvent]) -> None:
-        if self._head and not self._ended:
+        if self._head:
             events.append(PortIds("answer", tuple(self._head), self._position - len(self._head)))
         self._head = []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from codec_agents.dialects.parsing.marked_reader import MarkedReader
-from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
+from codec_agents.dialects.values import CallRegion, Port, PortIds, TurnEvent
 from codec_core.vocabulary import Vocabulary
 
 MAX_TAG_IDS = 256
@@ -48,7 +48,6 @@ class ChannelReader(MarkedReader):
 
     __slots__ = (
         "_channel",
-        "_ended",
         "_opens",
         "_payload",
         "_start",
@@ -66,7 +65,6 @@ class ChannelReader(MarkedReader):
         self._tag_start = 0
         self._payload: list[int] = []
         self._start = 0
-        self._ended = False
         self._take_over(prompt_ids, table.open, table.stops)
 
     def flush(self, finish_reason: str | None = None) -> list[TurnEvent]:  # noqa: ARG002 - tags end every channel
@@ -76,23 +74,16 @@ class ChannelReader(MarkedReader):
         return events
 
     def _content(self, ids: Sequence[int], events: list[TurnEvent]) -> None:
-        if not ids:
-            return
-        start = self._position
-        self._position += len(ids)
-        if self._ended:
-            return
         if self._channel == TOOLS:  # tags inside of calls are payload, too
             self._payload += ids
         if self._tag is not None:
             self._tag += ids[: MAX_TAG_IDS - len(self._tag)]
         elif self._channel != TOOLS:
-            events.append(PortIds("reasoning" if self._channel == THINK else "answer", tuple(ids), start))
+            port: Port = "reasoning" if self._channel == THINK else "answer"
+            events.append(PortIds(port, tuple(ids), self._position))
 
     def _marker(self, token_id: int, events: list[TurnEvent]) -> None:
         table = self._table
-        if self._ended:
-            return
         if token_id in table.stops:
             self._end(events)
             return

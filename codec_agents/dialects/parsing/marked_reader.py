@@ -10,9 +10,12 @@ from codec_agents.dialects.values import TurnEvent
 
 
 class MarkedReader(ABC):
-    """Divides the ids of a turn at its control ids."""
+    """Divides the ids of a turn at its control ids.
 
-    __slots__ = ("_control", "_position")
+    What an engine sends behind the end of the turn says nothing that belongs to it, and is passed over.
+    """
+
+    __slots__ = ("_control", "_ended", "_position")
 
     def __init__(self, control: AbstractSet[int]) -> None:
         """Begin at the first id of a turn.
@@ -22,20 +25,27 @@ class MarkedReader(ABC):
         """
         self._control = control
         self._position = 0
-        """Of the next id in the turn."""
+        """That of the content or the marker which is being taken, in the turn."""
+        self._ended = False
+        """Set by a subclass at the end of the turn."""
 
     def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
         """Take the next ids; return what is known of the turn now."""
         events: list[TurnEvent] = []
-        begin = 0
+        first, begin = self._position, 0
         if not self._control.isdisjoint(ids):  # one test in C, instead of a step of Python for each id
             for place, token_id in enumerate(ids):
                 if token_id in self._control:
-                    self._content(ids[begin:place], events)
-                    self._marker(token_id, events)
-                    self._position += 1
+                    if begin < place and not self._ended:
+                        self._content(ids[begin:place], events)
+                    self._position = first + place
+                    if not self._ended:
+                        self._marker(token_id, events)
                     begin = place + 1
-        self._content(ids[begin:], events)
+                    self._position = first + begin
+        if begin < len(ids) and not self._ended:
+            self._content(ids[begin:], events)
+        self._position = first + len(ids)
         return events
 
     def _take_over(self, prompt_ids: Sequence[int], opening: int, stops: AbstractSet[int]) -> None:
@@ -51,7 +61,7 @@ class MarkedReader(ABC):
 
     @abstractmethod
     def _content(self, ids: Sequence[int], events: list[TurnEvent]) -> None:
-        """Take ids between markers, of which there may be none, and advance the position by their number."""
+        """Take ids between markers, the first of which is at the position."""
 
     @abstractmethod
     def _marker(self, token_id: int, events: list[TurnEvent]) -> None:

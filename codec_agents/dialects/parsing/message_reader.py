@@ -24,7 +24,6 @@ class _Place(Enum):
     HEADER = auto()
     BODY = auto()
     BETWEEN = auto()
-    ENDED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +85,10 @@ class MessageReader(MarkedReader):
         if self._place is _Place.BODY and self._port is None:
             # The id that ends a call stops the turn: one that stopped properly without it has ended there.
             self._give_call(events, closed=finish_reason in PROPER_ENDS, stop=self._position)
-        self._place = _Place.ENDED
+        self._place, self._ended = _Place.BETWEEN, True
         return events
 
     def _content(self, ids: Sequence[int], events: list[TurnEvent]) -> None:
-        if not ids:
-            return
-        start = self._position
-        self._position += len(ids)
         if self._place is _Place.HEADER:
             kept = ids[: MAX_HEADER_IDS - len(self._header)]  # the same ones, however the ids were cut
             self._header += kept
@@ -102,14 +97,12 @@ class MessageReader(MarkedReader):
         elif self._place is _Place.BODY and self._port is None:
             self._body += ids
         elif self._place is _Place.BODY and self._port is not None:
-            events.append(PortIds(self._port, tuple(ids), start))
+            events.append(PortIds(self._port, tuple(ids), self._position))
         elif self._place is _Place.BETWEEN:
-            events.append(PortIds("answer", tuple(ids), start))
+            events.append(PortIds("answer", tuple(ids), self._position))
 
     def _marker(self, token_id: int, events: list[TurnEvent]) -> None:
         table = self._table
-        if self._place is _Place.ENDED:
-            return
         if token_id == table.message and self._place is _Place.HEADER:
             self._begin_body()
         elif token_id in (table.start, table.channel):
@@ -147,7 +140,7 @@ class MessageReader(MarkedReader):
     def _end_body(self, token_id: int, events: list[TurnEvent]) -> None:
         if self._place is _Place.BODY and self._port is None:
             self._give_call(events, closed=True, stop=self._position + 1)
-        self._place = _Place.ENDED if token_id in self._table.stops else _Place.BETWEEN
+        self._place, self._ended = _Place.BETWEEN, token_id in self._table.stops
         self._start = self._position + 1
 
     def _give_call(self, events: list[TurnEvent], *, closed: bool, stop: int) -> None:
