@@ -15,6 +15,7 @@ from pathlib import Path
 
 from codec_agents.compiler.own_templates import Config
 from codec_agents.dialects import BoundDialect
+from codec_agents.dialects.writing.tool_forms import openai_tool
 from codec_agents.exceptions import DialectError
 from codec_agents.faults import Fault
 from codec_agents.graph.chat import Chat
@@ -72,7 +73,7 @@ def _compared(bound: BoundDialect, config: Config, chat: Chat) -> list[str]:
 def _key(bound: BoundDialect, config: Config, chat: Chat) -> str:
     parts = [
         version("codec-agents"), dict(config), bound.dialect.model_dump(mode="json"),
-        bound.vocabulary.identity, [tool.schema() for tool in bound.tools.values()], chat.system is None,
+        bound.vocabulary.identity, [openai_tool(tool) for tool in bound.tools.values()], chat.system is None,
         chat.thinking,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -23,8 +23,8 @@ from codec_agents.dialects.forms import (
     WrittenCalls,
 )
 from codec_agents.dialects.grammars import Grammar
+from codec_agents.dialects.messages import ToolSpec
 from codec_agents.dialects.values import ThinkingMode
-from codec_agents.tools.tool import Tool
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary
 
@@ -49,7 +49,7 @@ class Dialect(DialectForms):
     def bind(
         self,
         vocabulary: TokenizerMap | Vocabulary,
-        tools: Sequence[Tool] = (),
+        tools: Sequence[ToolSpec] = (),
         thinking: ThinkingMode | None = None,
         grammar: Grammar | None = None,
     ) -> BoundDialect:

@@ -41,7 +41,6 @@ from codec_core.vocabulary import Vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
     from codec_agents.tools.calls import Attempt
-    from codec_agents.tools.tool import Tool
 
 
 class BoundDialect:
@@ -63,7 +62,7 @@ class BoundDialect:
         self,
         dialect: DialectForms,
         source: TokenizerMap | Vocabulary,
-        tools: Sequence[Tool] = (),
+        tools: Sequence[ToolSpec] = (),
         thinking: ThinkingMode | None = None,
         grammar: Grammar | None = None,
     ) -> None:
@@ -99,7 +98,7 @@ class BoundDialect:
             dialect, vocabulary, self._encoder, self.tools, grammar, knows_reasoning=self.knows_reasoning
         )
 
-    def with_tools(self, tools: Sequence[Tool]) -> BoundDialect:
+    def with_tools(self, tools: Sequence[ToolSpec]) -> BoundDialect:
         """Return the same dialect with other tools."""
         return BoundDialect(self.dialect, self.vocabulary, tools, self.thinking, self._grammar)
 

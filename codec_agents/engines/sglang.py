@@ -244,7 +244,7 @@ class GenerateEvents(EventParser[Generated[Any]]):
             )
         if meta.finish_reason is not None:  # these are of the whole answer, and complete at its end
             versions = weight_versions(meta.weight_versions)
-            if not versions and meta.weight_version is not None:
+            if not versions and meta.weight_version is not None:  # no change while it answered
                 versions = (WeightVersion(meta.weight_version, 0, len(self._ids)),)
             self.values_of_all = SampledValues(
                 sampling_mask=tuple(meta.output_token_sampling_mask),

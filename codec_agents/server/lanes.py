@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from codec_agents.server.apis.families import dialect_of
 from codec_agents.server.backends.backend import BrokenOffError, Job
@@ -25,7 +25,6 @@ CUT_OFF = frozenset({"length", "error", "abort", "policy_violation", "content_fi
 
 if TYPE_CHECKING:
     from codec_agents.dialects import BoundDialect, CallRegion, TurnReader
-    from codec_agents.tools.tool import Tool
     from codec_core.vocabulary import Vocabulary
 
 
@@ -90,8 +89,7 @@ class Lanes:
         self._reader: TurnReader | None = None
         if self._dialect is not None and tools and job.chat is not None:
             # Their schemas say what the values of calls are, where a family writes values without types.
-            # Reading looks at names and schemas alone, which `OfferedTool` has.
-            self._dialect = self._dialect.with_tools(cast("Sequence[Tool]", job.chat.offered_tools))
+            self._dialect = self._dialect.with_tools(job.chat.offered_tools)
         if self._dialect is not None:
             self._reader = reader_behind(self._dialect, job.prompt_ids, job.begun, with_tools=tools)
         self._begun = job.begun

@@ -229,6 +229,7 @@ def _split_lead(node: Node) -> tuple[bool, Node]:
 
 
 def _punct_run(node: Node) -> Op | None:
+    """Read a run of punctuation, with a space before it and some of the characters behind it."""
     lead, rest = _split_lead(node)
     after = ""
     match rest:
@@ -260,6 +261,7 @@ def _cased_sets() -> tuple[Node, CharSet, CharSet]:
 
 
 def _cased(node: Node) -> Op | None:
+    """Read one branch of o200k's words: a capitalized word, or one in capitals, with what may follow it."""
     lead, upper, lower = _cased_sets()
     parts = list(node.parts) if isinstance(node, Sequence) else [node]
     has_lead = parts[:1] == [lead]

@@ -14,7 +14,7 @@ from codec_agents.dialects.values import Marked, Segment
 from codec_agents.strict_json import unique_names
 
 if TYPE_CHECKING:
-    from codec_agents.tools.tool import Tool
+    from codec_agents.dialects.messages import ToolSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Payload:
     """
 
     segments: Sequence[Segment]
-    tools: Mapping[str, Tool] = field(default_factory=dict)
+    tools: Mapping[str, ToolSpec] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -297,7 +297,9 @@ def _first(
     return next((found for part in parts if (found := _first(part, own, root, left)) is not None), None)
 
 
-def read_values(name: str, values: Sequence[tuple[str, str]], tools: Mapping[str, Tool]) -> dict[str, Any]:
+def read_values(
+    name: str, values: Sequence[tuple[str, str]], tools: Mapping[str, ToolSpec]
+) -> dict[str, Any]:
     """Return arguments from pairs of key and untyped text, read by the tool's schema."""
     root = tools[name].parameters if name in tools else {}
     return {key: typed_value(text, member_schema(root, key, root), root) for key, text in values}

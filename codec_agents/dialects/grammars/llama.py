@@ -12,7 +12,7 @@ from codec_agents.dialects.grammars.json_calls import read_json
 from codec_agents.dialects.grammars.python_values import parse_python, python_value
 
 if TYPE_CHECKING:
-    from codec_agents.tools.tool import Tool
+    from codec_agents.dialects.messages import ToolSpec
 
 CODE_TOOL = "code_interpreter"
 """The tool that plain Python code is meant for, in Llama's own words."""
@@ -105,7 +105,7 @@ def _call(node: ast.expr, payload: Payload, names: Mapping[str, str]) -> FoundCa
     return FoundCall(name, arguments)
 
 
-def _positions(node: ast.Call, tool: Tool | None, name: str) -> list[str]:
+def _positions(node: ast.Call, tool: ToolSpec | None, name: str) -> list[str]:
     """Return the names of the parameters that positional values are for.
 
     Args:

@@ -34,7 +34,7 @@ from codec_agents.tools.texts import well_formed, well_formed_json
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.tools.tool import Tool
+    from codec_agents.dialects.messages import ToolSpec
 
 
 TextCalls: TypeAlias = Literal["none", "known", "all"]
@@ -49,7 +49,7 @@ class TurnParser:
         dialect: DialectForms,
         vocabulary: Vocabulary,
         encoder: PieceEncoder,
-        tools: Mapping[str, Tool],
+        tools: Mapping[str, ToolSpec],
         grammar: Grammar | None,
         *,
         knows_reasoning: bool,
@@ -226,7 +226,7 @@ class PayloadTest:
     """Tells calls in text from text that names their marks."""
 
     def __init__(
-        self, form: CallForm, grammar: Grammar | None, tools: Mapping[str, Tool], *, all_text: bool
+        self, form: CallForm, grammar: Grammar | None, tools: Mapping[str, ToolSpec], *, all_text: bool
     ) -> None:
         """Keep what the tests need.
 

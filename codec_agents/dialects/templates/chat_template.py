@@ -21,6 +21,7 @@ from codec_agents.dialects.templates.template_process import (
     template_of,
 )
 from codec_agents.dialects.templates.template_turns import FIRST, SECOND, TOOLS, TemplateTurns
+from codec_agents.dialects.writing.tool_forms import openai_tool
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.messages import chat_messages
@@ -154,9 +155,7 @@ def _compare(name: str, bound: BoundDialect, template: TemplateProcess, chat: Ch
     ids = bound.template(chat).render({})
     ours = Detokenizer(bound.vocabulary).render(ids, render_special=True)
     try:
-        theirs = template.render(
-            _messages(chat), [tool.schema() for tool in bound.tools.values()], chat.thinking
-        )
+        theirs = template.render(_messages(chat), list(map(openai_tool, bound.tools.values())), chat.thinking)
     except TemplateFailedError as error:
         return Disagreement(name, 0, ours[:EXCERPT], str(error))
     if pick_tokenizer(bound.vocabulary).encode(theirs) == list(ids):

@@ -51,7 +51,8 @@ def _function(tool: ToolSpec) -> dict[str, Any]:
     return {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
 
 
-def _openai(tool: ToolSpec) -> dict[str, Any]:
+def openai_tool(tool: ToolSpec) -> dict[str, Any]:
+    """Return a tool as OpenAI's API has it, and as chat templates are given it."""
     return {"type": "function", "function": _function(tool)}
 
 
@@ -106,7 +107,7 @@ def _repr(tool: ToolSpec) -> str:
 
 
 _SHAPES: Mapping[str, Callable[[ToolSpec], dict[str, Any]]] = {
-    "openai": _openai,
+    "openai": openai_tool,
     "function": _function,
     "flat": _flat,
 }

@@ -229,7 +229,7 @@ class HttpStream:
             except EngineStreamError as error:
                 if not self._ready:
                     raise
-                self._failure = error
+                self._failure = error  # raised when the frames before it, which are good, have been read
                 return
 
     def _count(self, frame: CodecFrame) -> None:

@@ -38,6 +38,7 @@ class Certainty:
     def reached(self) -> bool:
         """Return whether no other node can change any more that the prompt is sent."""
         nodes = self._context.plan.nodes
+        # Asked again and again while the prompt grows; mostly, one node that is still open answers it.
         if self._context.run.stopping or (self._awaited is not None and self._is_open(self._awaited)):
             return False
         writing: set[str] = set()
@@ -48,6 +49,7 @@ class Certainty:
             if handoff.first_in is None or not may_be_overtaken(source, self._node):
                 return False
             writing.add(source.name)
+        # These may finish after the prompt was sent; every other node could fail, or decide otherwise.
         later = {self._node.name} | writing | _waiting_for(self._context.plan, writing)
         paths = (each.path for name, each in nodes.items() if name not in later)
         self._awaited = next(filter(self._is_open, paths), None)

@@ -132,8 +132,7 @@ class Items:
         return self._splitter.flush()
 
     async def _called(self, value: Value) -> list[Value]:
-        assert not isinstance(self._node.split, str)
-
+        assert not isinstance(self._node.split, str)  # content is gathered for a function alone: `_splitter`
         vocabulary = self._node.vocabularies[self._node.over]
 
         def checked(items: Any) -> list[Value]:

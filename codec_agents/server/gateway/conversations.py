@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final
 
 import anyio
 
@@ -51,9 +51,6 @@ from codec_agents.server.http import HttpError
 from codec_agents.server.parts import Part
 from codec_agents.server.workers import LOOP_BYTES, Workers
 from codec_core.frames import CodecFrame
-
-if TYPE_CHECKING:
-    from codec_agents.tools.tool import Tool
 
 CALL_PREFIXES: Final = ("call_", "toolu_")
 """How ids of calls begin, which results name."""
@@ -133,17 +130,18 @@ class Conversations:
                 404, an unknown earlier response.
         """
         hints = frozenset(hint for minted in request.hints.minted.values() for hint in minted)
-        tools = cast("Sequence[Tool]", request.offered_tools)  # reading looks at names and schemas alone
+        tools = request.offered_tools
         reader = dialect.with_tools(tools) if tools else dialect
         looking = partial(self._look_ups.of, request, model, dialect, reader, tenant, hints)
         try:
             known = await self._looked_up(looking, work_of_looking_up(request, size))
-            request, found, new = known.request, known.found, known.new
-            new = size + known.earlier_size if found.node is None else new
-            # The ids since a place behind which reasoning may be left out are read, and others copied.
-            new += 0 if found.node is None else found.node.length // HASHED_AT_ONCE
+            request, found = known.request, known.found
             writing = partial(continue_history, known.asked, known.history, found, dialect, self._rules)
-            continuation = await self._workers.run(writing, new)
+            if found.node is None:  # all is written, and of an earlier response all that is before it
+                work = size + known.earlier_size
+            else:  # ids since a place behind which reasoning may be left out are read, and others copied
+                work = known.new + found.node.length // HASHED_AT_ONCE
+            continuation = await self._workers.run(writing, work)
             continuation = continuation.beginning(begun_ids(request, continuation, dialect))
         except (PromptError, DialectError) as error:
             raise HttpError(

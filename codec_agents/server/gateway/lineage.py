@@ -257,6 +257,7 @@ def _was_left_at(node: Node, messages: Sequence[Message]) -> bool:
         and turn.role == "assistant"
         # Calls go out whole, at their end: a turn that broke off behind one is no text that was cut.
         and not turn.calls
+        # An empty text is the beginning of every turn.
         and bool(without_edges(turn.content))
         and without_edges(node.turn.content).startswith(without_edges(turn.content))
         and same_reasoning(node.turn.reasoning, turn.reasoning)

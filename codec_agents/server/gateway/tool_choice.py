@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -30,7 +30,6 @@ from codec_core.frames.values import first_ids
 
 if TYPE_CHECKING:
     from codec_agents.server.gateway.continuation import Continuation
-    from codec_agents.tools.tool import Tool
 
 END_OF_PROMPT: Final = 256
 """Ids of a prompt among which its opening is looked for; the longest has about thirty."""
@@ -111,7 +110,7 @@ def with_one_call(
     asked = job.chat
     if asked is None or asked.parallel_calls or not asked.offered_tools:
         return frames
-    dialect = require_dialect(job.model.vocabulary).with_tools(cast("Sequence[Tool]", asked.offered_tools))
+    dialect = require_dialect(job.model.vocabulary).with_tools(asked.offered_tools)
     return _ended(frames, job, dialect)
 
 
