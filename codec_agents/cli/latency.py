@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -184,6 +184,15 @@ class WayTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class _WayRuns:
+    """What the runs of one way told, one entry each."""
+
+    reports: list[list[HandoffReport]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """The result of measuring a pipeline."""
 
@@ -212,9 +221,7 @@ async def measure(
         folder: where a record of each run is written.
         progress: called before each run, with its number and that of all.
     """
-    reports: dict[str, list[list[HandoffReport]]] = {name: [] for name in pipelines}
-    seconds: dict[str, list[float]] = {name: [] for name in pipelines}
-    files: dict[str, list[Path]] = {name: [] for name in pipelines}
+    runs = {name: _WayRuns() for name in pipelines}
     left_out: dict[str, str] = {}
     async with AsyncExitStack() as stack:
         for name, pipeline in pipelines.items():
@@ -231,21 +238,25 @@ async def measure(
                     result = await pipeline.invoke(marked, record=file)
                     # The first round warms up.
                     if number:
-                        reports[name].append(result.handoffs)
-                        seconds[name].append(result.seconds)
-                        files[name].append(file)
-    measured = [name for name in pipelines if name not in left_out]
-    traced = {name: list(read_runs(files[name])) for name in measured}
+                        runs[name].reports.append(result.handoffs)
+                        runs[name].seconds.append(result.seconds)
+                        runs[name].files.append(file)
+    return _measurement({name: each for name, each in runs.items() if name not in left_out}, left_out)
+
+
+def _measurement(runs: Mapping[str, _WayRuns], left_out: dict[str, str]) -> Measurement:
+    traced = {name: list(read_runs(each.files)) for name, each in runs.items()}
     times = [
         WayTimes(
             way=name,
-            seconds=statistics.median(seconds[name]),
+            seconds=statistics.median(each.seconds),
             tools_saved=statistics.median(run.tools_saved for run in traced[name]),
-            edges=tuple(_edges(reports[name])),
+            edges=tuple(_edges(each.reports)),
         )
-        for name in measured
+        for name, each in runs.items()
     ]
-    return Measurement(times, [replace(runs[-1], name=name) for name, runs in traced.items()], left_out)
+    last = [replace(of_way[-1], name=name) for name, of_way in traced.items()]
+    return Measurement(times, last, left_out)
 
 
 @contextmanager

@@ -296,12 +296,13 @@ def _occurrences(record: RecordedRun) -> list[Occurrence]:
             start, index = tool["call"]
             found.append(("tool", turn.node, str(turn.number), str(start), str(index)))
     for line in record.lines:
-        if line["kind"] == "handoff":
-            found.append(("handoff", line["source"], line["target"]))
-        elif line["kind"] == "context":
-            found.append(("context", line["node"], str(line["turn"]), str(line["ids"])))
-        elif line["kind"] == "dropped":
-            found.append(("dropped", line["node"], str(line["turn"])))
-        elif line["kind"] == "node":
-            found.append(("node", line["node"], line["outcome"]))
+        match line["kind"]:
+            case "handoff":
+                found.append(("handoff", line["source"], line["target"]))
+            case "context":
+                found.append(("context", line["node"], str(line["turn"]), str(line["ids"])))
+            case "dropped":
+                found.append(("dropped", line["node"], str(line["turn"])))
+            case "node":
+                found.append(("node", line["node"], line["outcome"]))
     return found

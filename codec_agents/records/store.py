@@ -258,21 +258,9 @@ class RunStore:
             for node, end in ends.items()
             if "error" in end
         }
-        self._file.change(
-            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                name,
-                record.header.get("run_id") or "",  # files of other programs may lack it
-                record.header.get("pipeline") or "",
-                state or _state(path, record, failed=bool(errors)),
-                record.seconds,
-                found.st_mtime_ns,
-                len(record.turns),
-                sum(len(turn.generated) for turn in record.turns),
-                next(iter(errors.values()), None),
-                "\n".join(_texts(record, errors.values()))[:MAX_TEXT],
-            ),
-        )
+        state = state or _state(path, record, failed=bool(errors))
+        run = (name, *_run_row(record, state, found.st_mtime_ns, list(errors.values())))
+        self._file.change("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run)
         nodes = dict.fromkeys([*record.nodes, *ends])  # one that was stopped has turns and no end
         for node in nodes:
             outcome = ends.get(node, {}).get("outcome")
@@ -290,6 +278,21 @@ class RunStore:
     def _remove(self, name: str) -> None:
         for table in TABLES:
             self._file.change(f"DELETE FROM {table} WHERE path = ?", (name,))  # noqa: S608 - of constants
+
+
+def _run_row(record: RecordedRun, state: RunState, changed: int, errors: list[str]) -> tuple[Any, ...]:
+    """Return the row of a run behind the name of its file."""
+    return (
+        record.header.get("run_id") or "",  # files of other programs may lack it
+        record.header.get("pipeline") or "",
+        state,
+        record.seconds,
+        changed,
+        len(record.turns),
+        sum(len(turn.generated) for turn in record.turns),
+        next(iter(errors), None),
+        "\n".join(_texts(record, errors))[:MAX_TEXT],
+    )
 
 
 def _is_index(path: Path, wait: float) -> bool:

@@ -25,7 +25,7 @@ from codec_agents.server.apis.families import require_dialect
 from codec_agents.server.apis.messages import read_count
 from codec_agents.server.apis.table import READERS, answer_to
 from codec_agents.server.app import CHATS, CodecServer
-from codec_agents.server.backends.backend import Backend, Job
+from codec_agents.server.backends.backend import Backend, Job, ServedModel
 from codec_agents.server.backends.bridge import BridgeBackend
 from codec_agents.server.backends.chosen_dialect import require_families, with_dialect
 from codec_agents.server.exchanges import render_metrics
@@ -48,6 +48,7 @@ from codec_core.frames.values import with_values
 
 if TYPE_CHECKING:
     from codec_agents.engines.base import Engine, SamplingOptions
+    from codec_agents.server.apis.request import ConversationRequest
     from codec_agents.server.exchanges import Exchange as Count
     from codec_agents.server.exchanges import Exchanges
     from codec_agents.server.http import BodyShare
@@ -168,29 +169,9 @@ class Gateway(CodecServer):
             asked, model, options = await self._jobs.conversation(request, read, forces_calls=True)
         require_choices(asked, require_dialect(model.vocabulary), self._forms)
         asked = filtered(asked, self._filters)
-        tenant = self._tenant(request)
-        body = request.body
-        noting = partial(Sent.of, tenant, request.path, body, asked.hints)
-        sent = await self.workers.run(noting, len(body) // HASHED_AT_ONCE)
-        earlier = await self._repeats.earlier(sent)
-        if earlier is not None:
-            exchange = earlier.again()
-        else:
-            dialect = require_dialect(model.vocabulary)
-            size = len(body)
-            with self._repeats.beginning(sent):
-                exchange = await self.conversations.begin(asked, model.name, dialect, tenant, size=size)
-                self._repeats.begun(sent, exchange)
+        exchange = await self._exchange(request, asked, model)
         try:
-            options = self._routed(options, exchange, request, tenant)
-            prompt = exchange.continuation.prompt
-            ids = await self.workers.run(prompt.tolist, len(prompt))
-            job = await self._jobs.job(model, ids, options, request, chat=asked)
-            await self._prepare_record(exchange)
-            job.recorder, job.begun = exchange, exchange.continuation.begun
-            exchange.capture = self._captured(job)
-            exchange.span = RequestSpan(request.headers, model.name, exchange.continuation)
-            job.headers = {**job.headers, **exchange.span.headers}
+            job = await self._job(request, asked, model, options, exchange)
             if asked.stream_format is not None:
                 form = self._frames(request, asked.stream_format, job)
             else:
@@ -199,6 +180,40 @@ class Gateway(CodecServer):
             await exchange.over()  # a repeated request would wait for it
             raise
         return job, RecordedAnswer(form, exchange, job)
+
+    async def _exchange(self, request: Request, asked: ConversationRequest, model: ServedModel) -> Exchange:
+        """Return the exchange of a request; of a repeated one, that of the first."""
+        tenant, body = self._tenant(request), request.body
+        noting = partial(Sent.of, tenant, request.path, body, asked.hints)
+        sent = await self.workers.run(noting, len(body) // HASHED_AT_ONCE)
+        earlier = await self._repeats.earlier(sent)
+        if earlier is not None:
+            return earlier.again()
+        dialect, size = require_dialect(model.vocabulary), len(body)
+        with self._repeats.beginning(sent):
+            exchange = await self.conversations.begin(asked, model.name, dialect, tenant, size=size)
+            self._repeats.begun(sent, exchange)
+        return exchange
+
+    async def _job(
+        self,
+        request: Request,
+        asked: ConversationRequest,
+        model: ServedModel,
+        options: SamplingOptions,
+        exchange: Exchange,
+    ) -> Job:
+        """Return the generation of an exchange, which records it and tells its span."""
+        options = self._routed(options, exchange, request)
+        prompt = exchange.continuation.prompt
+        ids = await self.workers.run(prompt.tolist, len(prompt))
+        job = await self._jobs.job(model, ids, options, request, chat=asked)
+        await self._prepare_record(exchange)
+        job.recorder, job.begun = exchange, exchange.continuation.begun
+        exchange.capture = self._captured(job)
+        exchange.span = RequestSpan(request.headers, model.name, exchange.continuation)
+        job.headers = {**job.headers, **exchange.span.headers}
+        return job
 
     async def _count(self, exchange: Count, request: Request, receive: Receive) -> tuple[str, bytes]:
         """Return how many ids the prompt of a Messages request has."""
@@ -216,9 +231,7 @@ class Gateway(CodecServer):
         named = [credentials_of(request), request.headers.get(TENANT, "").encode()]
         return hashlib.blake2b(joined(named), digest_size=32).digest()
 
-    def _routed(
-        self, options: SamplingOptions, exchange: Exchange, request: Request, tenant: bytes
-    ) -> SamplingOptions:
+    def _routed(self, options: SamplingOptions, exchange: Exchange, request: Request) -> SamplingOptions:
         rules = self._affinity
         # 0: of the sampled ids, without alternatives.
         recorded = 0 if self._record_logprobs and options.logprobs is None else options.logprobs
@@ -226,7 +239,7 @@ class Gateway(CodecServer):
             options,
             logprobs=recorded,
             session=exchange.session if rules.sessions else options.session,
-            cache_salt=tenant.hex() if rules.salts else options.cache_salt,
+            cache_salt=self._tenant(request).hex() if rules.salts else options.cache_salt,
             priority=(rules.priorities or {}).get(key_of(request).decode(), options.priority),
         )
 
