@@ -25,8 +25,9 @@ from codec_agents.dialects.parsing.assistant_turns import (
     HeadedTurns,
     RegionTurns,
 )
-from codec_agents.dialects.parsing.prompt_forms import PromptForms, ReadResult, ResultForms, usual_role
+from codec_agents.dialects.parsing.prompt_forms import PromptForms, usual_role
 from codec_agents.dialects.parsing.prompt_text import PromptAlphabet, PromptText
+from codec_agents.dialects.parsing.result_forms import ReadResult, ResultForms
 from codec_agents.dialects.parsing.told_tools import ToldTools
 from codec_agents.dialects.parsing.turn_parser import TurnParser
 from codec_core.vocabulary import Vocabulary
