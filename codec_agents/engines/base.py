@@ -1,9 +1,13 @@
 """The one contract of all engines: prompt token ids and sampling options in, a stream of frames out.
 
-A node does not know which engine it talks to. An engine opens one request per stream, and closing the stream,
-for any reason, closes the request. It never retries, never invents an id, and never gives an id that it is
-not sure of. Every failure is an `EngineError` with the number of ids delivered before it; `transient` is
-whether sending the same request again can help.
+Rules:
+
+- A node does not know which engine it talks to. What only some engines can do is told by an attribute, which
+  a function of this file reads; an engine without it is taken for one that cannot.
+- An engine opens one request per stream, and closing the stream, for any reason, closes the request.
+- It never retries, never invents an id, and never gives an id that it is not sure of.
+- Every failure is an `EngineError` with the number of ids delivered before it; `transient` is whether sending
+  the same request again can help.
 
 `codec_agents.testing.check_engine` shows whether an engine of one's own keeps to it.
 """

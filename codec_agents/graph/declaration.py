@@ -1,4 +1,13 @@
-"""Declare a pipeline in Python: each call adds to the value that a file is read into."""
+"""Declare a pipeline in Python: each call adds to the value that a file is read into.
+
+Rules:
+
+- A declaration in Python and one in a file are the same value, and are checked by the same rules. What no
+  file can hold is kept beside it (`LiveObjects`), under the name that the value has for it.
+- A call that adds something loads and imports nothing. It refuses what is wrong in itself; `check` finds what
+  shows in the whole.
+- Only what was given is set, so that a written file holds no defaults.
+"""
 
 from __future__ import annotations
 
@@ -89,8 +98,8 @@ class Declaration:
             description=description,
             policy=policy_of(self.live, policy),
             imports=listed(imports, ("imports",), name) or None,
+            reward=self.live.reference(reward),
         )
-        self._header |= given(reward=self.live.reference(reward))
         self._names = Names(self.live)
         self._servers: dict[str, McpSpec] = {}
         self._dialects: dict[str, DialectSpec] = {}
@@ -119,8 +128,12 @@ class Declaration:
                 PipelineSpec,
                 (),
                 **self._header,
-                **given(engines=self._names.engines or None, maps=self._names.maps or None),
-                **given(mcp=self._servers or None, dialects=self._dialects or None),
+                **given(
+                    engines=self._names.engines or None,
+                    maps=self._names.maps or None,
+                    mcp=self._servers or None,
+                    dialects=self._dialects or None,
+                ),
                 nodes=dict(self._nodes),
                 edges=tuple(self._edges),
             )
@@ -168,8 +181,8 @@ class Declaration:
             output=output_of(self.live, output),
             policy=policy_of(self.live, policy),
             title=title,
+            stream_interval=stream_interval,
         )
-        fields |= given(stream_interval=stream_interval)
         return self._add(name, ModelNode, **asking, **fields)
 
     def router(
@@ -216,8 +229,9 @@ class Declaration:
             wants=wants,
             map=self._names.map(map),
             policy=policy_of(self.live, policy),
+            title=title,
         )
-        return self._add(name, FunctionNode, call=self.live.reference(call), **fields, **given(title=title))
+        return self._add(name, FunctionNode, call=self.live.reference(call), **fields)
 
     def join(
         self,
@@ -230,8 +244,14 @@ class Declaration:
         title: str | None = None,
     ) -> Self:
         """Add a join of edges: all of them, the first ones to end, or until a condition holds."""
-        fields = given(first=first, until=self.live.reference(until), map=self._names.map(map))
-        return self._add(name, JoinNode, **fields, **given(policy=policy_of(self.live, policy), title=title))
+        fields = given(
+            first=first,
+            until=self.live.reference(until),
+            map=self._names.map(map),
+            policy=policy_of(self.live, policy),
+            title=title,
+        )
+        return self._add(name, JoinNode, **fields)
 
     def map(
         self,
@@ -249,9 +269,15 @@ class Declaration:
     ) -> Self:
         """Run a pipeline once for each item of a stream."""
         fields = given(
-            over=over, split=split, items=self.live.reference(items), parallel=parallel, order=order
+            over=over,
+            split=split,
+            items=self.live.reference(items),
+            parallel=parallel,
+            order=order,
+            separator=separator,
+            policy=policy_of(self.live, policy),
+            title=title,
         )
-        fields |= given(separator=separator, policy=policy_of(self.live, policy), title=title)
         return self._add(name, MapNode, body=self._body(name, each), **fields)
 
     def loop(
@@ -294,8 +320,13 @@ class Declaration:
         title: str | None = None,
     ) -> Self:
         """Add a sink: a stream leaves here, as text or as ids."""
-        fields = given(to=to, file=None if file is None else str(file), call=self.live.reference(call))
-        return self._add(name, SinkNode, text=text, **fields, **given(title=title))
+        fields = given(
+            to=to,
+            file=None if file is None else str(file),
+            call=self.live.reference(call),
+            title=title,
+        )
+        return self._add(name, SinkNode, text=text, **fields)
 
     # --- what nodes name ---
 
@@ -480,8 +511,14 @@ class Declaration:
         dialect: str | None,
         sampling: SamplingLike | None,
     ) -> dict[str, Any]:
-        fields = given(engine=self._names.engine(name, engine), model=model, map=self._names.map(map))
-        return {"prompt": prompt, **fields, **given(dialect=dialect, sampling=sampling)}
+        fields = given(
+            engine=self._names.engine(name, engine),
+            model=model,
+            map=self._names.map(map),
+            dialect=dialect,
+            sampling=sampling,
+        )
+        return {"prompt": prompt, **fields}
 
     def _add(self, name: str, kind: type[Node], **fields: Any) -> Self:
         node = self._validated(kind, ("nodes", name), **fields)

@@ -1,6 +1,13 @@
 """A plan: the nodes and edges of a checked declaration, with every edge proven exact.
 
-A plan never changes, so any number of runs share it. Nodes that contain a plan are defined here too.
+Rules:
+
+- A plan never changes, so any number of runs share it. A variant, such as one that continues a conversation,
+  is a plan of its own with the same edges and the same lease of engines.
+- What follows from the nodes and edges is computed once, and not in each run.
+- The lease of its engines, their figures and the limits of its tools are of all its runs together.
+
+Nodes that contain a plan are defined here too.
 """
 
 from __future__ import annotations

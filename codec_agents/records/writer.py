@@ -1,8 +1,13 @@
 """Write the record of a run: an append-only file for replays, comparisons and training.
 
-Every token id of a model is written once: a prompt as the ids that it adds to the turn before, an answer as
-it was sampled, frame by frame. A line is handed to the operating system whole, before the next frame is read.
-A crash of the process costs at most the line that was being written; `read_record` leaves such a line out.
+Rules:
+
+- Every token id of a model is written once: a prompt as the ids that it adds to the turn before, an answer as
+  it was sampled, frame by frame.
+- A line is handed to the operating system whole, before the next frame is read. A crash of the process costs
+  at most the line that was being written; `read_record` leaves such a line out.
+- A write that failed ends the run, and nothing is written after it: what follows could not be read.
+- No line is longer than readers take, and none is changed once it is written.
 """
 
 from __future__ import annotations

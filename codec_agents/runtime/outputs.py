@@ -88,7 +88,7 @@ class SinkOutput:
 
     def advance(self, place: Place) -> int | None:
         """Return where a reader reads next; None if there is nothing to read now."""
-        if not place.begun:  # only now: a reader that is made and never asked holds nothing up
+        if not place.begun:  # only now: no producer waits for a reader that is never asked
             place.begun = True
             self._readers.append(place)
         position = place.position

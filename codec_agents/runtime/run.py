@@ -1,4 +1,13 @@
-"""One run of a plan, as its caller sees it: events, text as it arrives, a result, cancellation."""
+"""One run of a plan, as its caller sees it: events, text as it arrives, a result, cancellation.
+
+Rules:
+
+- A `Run` has no public attribute that a caller does not need. Nodes, edges and reporting know its context,
+  and never the run itself.
+- Its error is kept, and raised where the caller asks: by `result`, `wait`, the events and the readers of
+  sinks. No exception group reaches the caller.
+- However a run ends, its record is closed and its result is known before those that wait for it go on.
+"""
 
 from __future__ import annotations
 

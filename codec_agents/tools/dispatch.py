@@ -1,7 +1,12 @@
 """Run the tool calls of a turn. Every call gives an attempt, whose text the model receives.
 
-Only the cancellation of the caller passes through. Whatever else a tool does, raises or fails to do becomes
-the status of its attempt.
+Rules:
+
+- Only the cancellation of the caller passes through. Whatever else a tool does, raises or fails to do becomes
+  the status of its attempt.
+- A call runs only if it is whole, names a known tool, has valid arguments, and is approved where the tool
+  needs that. This is checked in this order, so that no one is asked about a call that cannot run.
+- Ids from a tool are used only where they spell exactly the text beside them, without a control id.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def result_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     try:
-        # By pydantic first: it has a form for models, dataclasses, dates and sets, which `json` has not.
+        # By pydantic first: it has a form for models, dataclasses, dates and sets, which `json` lacks.
         written = TypeAdapter(Any).dump_python(value, mode="json")
         return json.dumps(written, ensure_ascii=False)
     except (PydanticSerializationError, ValueError) as error:

@@ -1,7 +1,13 @@
 """One streamed answer: chunks of a body in, frames out, within its time.
 
-A parser gives the bytes their meaning: it takes chunks and returns frames, without any I/O. The stream reads
-for it, keeps the time, checks what every answer has to hold, and counts.
+Rules:
+
+- A parser gives the bytes their meaning: it takes chunks and returns frames, without any I/O. The stream
+  reads for it, keeps the time, checks what every answer has to hold, and counts.
+- What came before a fault is given out before the fault is raised, and `delivered` is the number of those
+  ids.
+- No id leaves that is not in the map, and not many more than were asked for (`OVERRUN`).
+- An answer is complete with its `done`, or it is an error. The end of a body alone completes none.
 """
 
 from __future__ import annotations

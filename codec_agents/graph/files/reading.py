@@ -311,8 +311,8 @@ def _describe(
     if kind == "too_short":
         return f"{name!r} is empty", REMEDIES[kind]
     message = detail["msg"]
-    # The errors of this package have both, in this form; pydantic's own are given a remedy here. No capital
-    # stands behind a place.
+    # The errors of this package have both, in this form; pydantic's own are given a remedy here. Behind a
+    # place, the message begins in lower case.
     found, _, remedy = message.partition("; ")
     return found[:1].lower() + found[1:], remedy or REMEDIES.get(kind, "see docs/pipelines.md")
 

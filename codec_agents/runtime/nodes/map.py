@@ -124,7 +124,7 @@ class Results:
                 await self._send(leaving)
 
     async def finish(self) -> None:
-        """Send the results that wait for an item which the record has and this run has not."""
+        """Send the results that wait for an item that is in the record and not in this run."""
         for position in list(self._waiting):
             await self._send(position)
 

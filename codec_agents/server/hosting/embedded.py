@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import anyio
@@ -78,9 +77,7 @@ class EmbeddedServer(Generic[App]):
             self._stack.enter_context(self._in_thread())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._async_stack.aclose()
         self._stack.close()
 
@@ -88,9 +85,7 @@ class EmbeddedServer(Generic[App]):
         self._stack.enter_context(self._in_thread())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     @asynccontextmanager
