@@ -1,8 +1,8 @@
 """How many ids an engine may send per event, decided by who reads them.
 
-Frames cost bytes and time, on both sides. A person who reads the stream wants each id; an edge into a prompt only
-has to keep translation overlapped with decoding. The first id and the last come at once in any case, so a
-handoff begins and ends as soon as with one id. Where a whole answer is read by functions alone, nothing
+Frames cost bytes and time, on both sides. A person who reads the stream wants each id; an edge into a prompt
+only has to keep translation overlapped with decoding. The first id and the last come at once in any case, so
+a handoff begins and ends as soon as with one id. Where a whole answer is read by functions alone, nothing
 overlaps, and it is not streamed at all, unless it is long: the stall of a stream is noticed sooner
 (`timeouts.idle`), and what had come of it is kept.
 """
