@@ -82,21 +82,12 @@ def resolve(nodes: Mapping[str, Node], edges: Sequence[EdgeSpec]) -> tuple[list[
 
 
 def _source(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
-    name, port = edge.source_node, edge.source_port
+    name = edge.source_node
     node = _node(nodes, name, "from")
-    # Before the port, which a sink has not: one fault is enough.
+    # Before the port, which a sink lacks: one fault is enough.
     if isinstance(node, SinkNode):
         raise EdgeFaultError("from", f"{name!r} is a sink; nothing leaves it", "begin at the node before it")
-    if port is None:
-        if node.default_port is None:
-            count = "several ports" if node.ports else "no ports"
-            raise EdgeFaultError("from", f"{name!r} has {count}", _choices(name, node.ports, "port"))
-        return name, node.default_port
-    if port not in node.ports:
-        raise EdgeFaultError(
-            "from", f"{name!r} has no port {port!r}", partial(suggest, port, node.ports, "ports")
-        )
-    return name, port
+    return name, _end(edge.source_port, node.default_port, node.ports, "from", name, "port")
 
 
 def _target(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
@@ -109,16 +100,27 @@ def _target(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
         if slot is not None:
             raise EdgeFaultError("to", f"the sink {name!r} has no slots", f"write {name!r} alone")
         return name, ""
-    if slot is None:
-        if node.default_slot is None:
-            count = "several slots" if node.slots else "no slots"
-            raise EdgeFaultError("to", f"{name!r} has {count}", _choices(name, node.slots, "slot"))
-        return name, node.default_slot
-    if slot not in node.slots:
+    return name, _end(slot, node.default_slot, node.slots, "to", name, "slot")
+
+
+def _end(
+    named: str | None, default: str | None, ends: Sequence[str], field: str, node: str, what: str
+) -> str:
+    """Return the port or slot that an edge names, or the default one of its node.
+
+    Raises:
+        EdgeFaultError: the node has none of this name, or no default.
+    """
+    if named is None:
+        if default is None:
+            count = f"several {what}s" if ends else f"no {what}s"
+            raise EdgeFaultError(field, f"{node!r} has {count}", _choices(node, ends, what))
+        return default
+    if named not in ends:
         raise EdgeFaultError(
-            "to", f"{name!r} has no slot {slot!r}", partial(suggest, slot, node.slots, "slots")
+            field, f"{node!r} has no {what} {named!r}", partial(suggest, named, ends, f"{what}s")
         )
-    return name, slot
+    return named
 
 
 def _node(nodes: Mapping[str, Node], name: str, field: str) -> Node:

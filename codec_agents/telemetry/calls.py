@@ -161,19 +161,16 @@ def stream_attributes(stats: StreamStats) -> Attributes:
         found[names.RESPONSE_FIRST_CHUNK] = stats.first_id - stats.request_started
         if stats.last_id is not None and stats.chunks > 1:
             found[names.STREAM_INTERVAL] = (stats.last_id - stats.first_id) / (stats.chunks - 1)
-    if stats.engine_seconds is not None:
-        found[names.ENGINE_FIRST_TOKEN] = stats.engine_seconds
-    if stats.engine_queue is not None:
-        found[names.ENGINE_QUEUE] = stats.engine_queue
-    if stats.engine_prefill is not None:
-        found[names.ENGINE_PREFILL] = stats.engine_prefill
-    if stats.cached_tokens is not None:
-        found[names.USAGE_CACHED] = stats.cached_tokens
-    # Of a pool of replicas, the span was begun before one of them was chosen.
-    if stats.server_address is not None:
-        found[names.SERVER_ADDRESS] = stats.server_address
-        if stats.server_port is not None:
-            found[names.SERVER_PORT] = stats.server_port
+    reported = {
+        names.ENGINE_FIRST_TOKEN: stats.engine_seconds,
+        names.ENGINE_QUEUE: stats.engine_queue,
+        names.ENGINE_PREFILL: stats.engine_prefill,
+        names.USAGE_CACHED: stats.cached_tokens,
+        # Of a pool of replicas, the span was begun before one of them was chosen.
+        names.SERVER_ADDRESS: stats.server_address,
+        names.SERVER_PORT: stats.server_port,
+    }
+    found.update((name, value) for name, value in reported.items() if value is not None)
     return found
 
 
