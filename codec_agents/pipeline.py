@@ -304,8 +304,9 @@ class Pipeline(graph.Declaration, Displayed):
             concurrency: runs at once.
             progress: True shows a bar, on a terminal or in a notebook. A callable is called with the number
                 of finished runs and of all, after each.
-            after: as for `run`. **options: see `RunOptions`. `record` names a folder: each run is written
-                to a file there, named by its position. `run_id` is a prefix of the runs' names.
+            after: as for `run`.
+            **options: see `RunOptions`. `record` names a folder: each run is written to a file there, named
+                by its position. `run_id` is a prefix of the runs' names.
 
         Raises:
             InputError: `inputs` is no list of mappings.

@@ -29,6 +29,9 @@ DEFAULT_MAX_TOKENS = 1024
 """Sent where no limit is declared and the engine does not tell its context: the engines' own defaults run
 from 16 ids to no limit at all."""
 
+WHOLE = 0
+"""The `stream_interval` of an answer that is not streamed."""
+
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds on an engine's time, in seconds; None is no bound."""
@@ -128,10 +131,6 @@ def _without(value: Any, names: frozenset[str]) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {name: field for name, field in value.items() if name not in names}
-
-
-WHOLE = 0
-"""The `stream_interval` of an answer that is not streamed."""
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):

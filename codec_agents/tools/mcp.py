@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,16 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import anyio
-
-from codec_agents.display.escape import escape_line
 from codec_agents.exceptions import ToolDefinitionError, ToolServerError
-from codec_agents.references.programs import PYTHON
-from codec_agents.references.secret_texts import hide
 from codec_agents.tools.library_log import discreet
 from codec_agents.tools.message_lines import ENCODING, bounding
 from codec_agents.tools.schema_check import schema_fault
 from codec_agents.tools.server_errors import shown_errors
+from codec_agents.tools.server_start import start_failure, with_interpreter
 from codec_agents.tools.sibling_leaf import folding
 from codec_agents.tools.texts import result_text, well_formed, well_formed_json
 from codec_agents.tools.tool import ResultIds, Tool, ToolFailure, Toolset
@@ -45,15 +39,6 @@ MAX_NAME = 64
 """Characters of a tool's name, see `NAME_PATTERN`."""
 
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_.-]")
-
-DIAGNOSIS_TIMEOUT = 15.0
-"""Seconds for a program that ended at once to end again, when it is started to see its error."""
-
-MAX_ERROR_LINE = 300
-"""Characters of a program's last line that an error shows."""
-
-MAX_ERROR_BYTES = 65536
-"""The end of a program's standard error that is searched for its last line."""
 
 CONNECT_TIMEOUT = 30.0
 """Seconds to connect to a URL, as in the library."""
@@ -172,7 +157,7 @@ def _client(
 ) -> Client:
     library = _library()
     if errors is not None:
-        command, *arguments = _with_interpreter(server)
+        command, *arguments = with_interpreter(server)
         environment = None if env is None else dict(env)
         parameters = library.StdioServerParameters(
             command=command,
@@ -185,11 +170,6 @@ def _client(
     # Anything else is left to the library: a server in this process, or a transport.
     client: Client = library.Client(server)
     return client
-
-
-def _with_interpreter(command: Sequence[str]) -> list[str]:
-    """Return the command; `python` is the interpreter that runs this program, as in a pipeline file."""
-    return [sys.executable if command[0] == PYTHON else command[0], *command[1:]]
 
 
 def only_error(error: BaseException) -> BaseException:
@@ -310,67 +290,6 @@ def _server_tool(
         read_only=bool(hints and hints.read_only_hint),  # the server's word, which counts for its own tools
         **options,
     )
-
-
-async def start_failure(
-    error: Exception,
-    command: Sequence[str],
-    *,
-    env: Mapping[str, str] | None = None,
-    cwd: str | os.PathLike[str] | None = None,
-    secrets: Sequence[str] = (),
-) -> str:
-    """Return the reason why a server did not start.
-
-    The library tells only that the connection closed. So a program that ended is started once more, without
-    input, to learn its exit code and the last line that it writes to its standard error.
-
-    Args:
-        error: the error of the first start.
-        command: the program and its arguments.
-        env: variables of the program, beside the few that it inherits.
-        cwd: the directory in which it starts.
-        secrets: values that are not shown.
-    """
-    if isinstance(error, TimeoutError):
-        return "did not answer in time"
-    # A name without a folder is searched for; another one is missing where it is said to be.
-    if isinstance(error, FileNotFoundError) and Path(command[0]).name == command[0]:
-        return f"cannot be started: there is no program {hide(command[0], secrets)!r} on the PATH"
-    if isinstance(error, OSError):
-        return f"cannot be started: {hide(error.strerror or str(error), secrets)}"
-    if not connection_closed(error):
-        return f"cannot be used: {type(error).__name__}"
-    from mcp.client.stdio import get_default_environment
-
-    with anyio.move_on_after(DIAGNOSIS_TIMEOUT):
-        async with await anyio.open_process(
-            _with_interpreter(command),
-            stdin=subprocess.DEVNULL,  # a server that waits for requests ends as well
-            stdout=subprocess.DEVNULL,
-            cwd=cwd,
-            env={**get_default_environment(), **(env or {})},  # as the library starts it
-        ) as program:
-            assert program.stderr is not None
-            written = b""
-            async for chunk in program.stderr:  # only the end is kept: a program may write without end
-                written = (written + chunk)[-MAX_ERROR_BYTES:]
-            returned = await program.wait()
-        # A line whose beginning is not kept may begin within a secret.
-        lines = written.decode("utf-8", "replace").split("\n")[len(written) == MAX_ERROR_BYTES :]
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        # Hidden first: a secret that is cut or escaped is not found.
-        shown = escape_line(hide(last, secrets)[:MAX_ERROR_LINE])
-        return f"exited with {returned}" + (f": {shown}" if shown else "")
-    return "closed the connection before it answered"
-
-
-def connection_closed(error: Exception) -> bool:
-    """Return whether a call failed because the server has ended."""
-    from mcp import MCPError
-    from mcp.types import CONNECTION_CLOSED
-
-    return isinstance(error, MCPError) and error.code == CONNECTION_CLOSED
 
 
 def read_result(result: CallToolResult) -> str | ResultIds:

@@ -24,14 +24,8 @@ from codec_agents.exceptions import CodecAgentsError, ToolServerError
 from codec_agents.graph.servers import McpSpec
 from codec_agents.references.environment import expand, values_of
 from codec_agents.tools.calls import ToolContext
-from codec_agents.tools.mcp import (
-    connected,
-    connection_closed,
-    list_tools,
-    make_tools,
-    read_result,
-    start_failure,
-)
+from codec_agents.tools.mcp import connected, list_tools, make_tools, read_result
+from codec_agents.tools.server_start import connection_closed, start_failure
 from codec_agents.tools.tool import ResultIds, ToolFailure, Toolset
 
 if TYPE_CHECKING:

@@ -126,6 +126,7 @@ class TemplateTurns:
         begin = self._bos if self._bos and before.startswith(self._bos) else ""
         rest = f"{turns.user_prefix}{USER}{turns.user_suffix}"
         if not after.endswith(rest):
+            # Without a system turn, the system's text is in that of the first user.
             if before == turns.begin + turns.user_prefix and after.endswith(USER + turns.user_suffix):
                 glue = after.removesuffix(USER + turns.user_suffix)
                 return replace(turns, system_in_user=f"{{content}}{glue}")

@@ -23,6 +23,8 @@ from codec_agents.engines.prompt_body import check_prompt
 from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError
 from codec_core.exceptions import DECODE_ERRORS
 
+T = TypeVar("T")
+
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read; the connection is given up beyond that."""
 
@@ -32,7 +34,6 @@ HEALTH_SECONDS = 2.0
 KEEP_OPEN = "/health"
 """Asked for to open a connection, too: engines answer it at once, whatever the answer is."""
 
-
 SESSION_HEADERS = ("X-Session-ID", "x-smg-routing-key", "x-dynamo-session-id")
 """The names by which vLLM and vllm-router, smg, and Dynamo read the session of a request."""
 
@@ -41,9 +42,6 @@ def session_headers(request: GenerationRequest) -> dict[str, str]:
     """Return the headers by which routers keep a conversation on one worker."""
     session = request.options.session or request.session
     return dict.fromkeys(SESSION_HEADERS, session) if session else {}
-
-
-T = TypeVar("T")
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -256,7 +254,7 @@ class HttpEngine:
                 await close(response)
                 raise
             return response
-        raise deadlines.error(self.name, 0)
+        raise deadlines.error(self.name, 0)  # as in `_ask_in_time`
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
         """Return the request in the engine's own words."""

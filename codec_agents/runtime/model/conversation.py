@@ -79,7 +79,10 @@ class Conversation:
         spent, limits = self._budget.watch or _never, self._node.policy.limits
         prompt = await self._first_prompt()
         turn = Turn(1, prompt.ids, prompt.kept, sent_ahead=self._sent_ahead)
-        stop = lambda turn: enough(turn) or spent(turn)  # noqa: E731 - reads as the sentence that it is
+
+        def stop(turn: Turn) -> bool:
+            return enough(turn) or spent(turn)
+
         await self._ask(turn, Listeners(stop, on_first_id=self._report_handoffs))
         while turn.finish_reason == SPENT and not self._run.stopping:
             self._check("turns", turn.number + 1, limits.turns)
