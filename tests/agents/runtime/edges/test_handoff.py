@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,8 +18,10 @@ from trio.testing import MockClock
 from codec_agents import Chat, Pipeline
 from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.codec import CodecEngine
+from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.runtime.model.preparation import PREPARED_FOR, prepare_engines
 from codec_agents.runtime.result import RunResult
+from codec_agents.runtime.run import Run
 from codec_agents.testing import (
     EmbeddedEngine,
     Refuse,
@@ -276,18 +280,27 @@ async def test_engines_of_models_inside_a_map_are_prepared_too() -> None:
 
 @pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
 async def test_a_request_counts_as_sent_when_its_body_is_written(transport: str) -> None:
-    """The server thinks for a while before it answers; that is not the time of the request."""
-    from codec_agents.engines.http.settings import HttpSettings
+    """The server answers later; the time until then is not that of the request."""
+    asked, let_go, answered = anyio.Event(), threading.Event(), list[float]()
+    loop = asyncio.get_running_loop()
 
     def script(_: Any) -> Any:
-        import time
-
-        time.sleep(0.5)  # the server, in a thread of its own, sends no head meanwhile
+        loop.call_soon_threadsafe(asked.set)  # the server, in a thread of its own, sends no head meanwhile
+        assert let_go.wait(10)
         return Say("read")
+
+    async def answer_when_all_wait(going: Run) -> None:
+        await asked.wait()
+        await anyio.wait_all_tasks_blocked()
+        answered.append(going.seconds)
+        let_go.set()
 
     with scripted_server(bundled_map("demo/words"), script) as server:
         b = CodecEngine(server.url, settings=HttpSettings(transport=transport))
-        report = (await run(two(slow("short"), b))).handoffs[-1]
+        async with two(slow("short"), b).run({"q": "go"}) as going, anyio.create_task_group() as group:
+            group.start_soon(answer_when_all_wait, going)
+            report = (await going.wait()).handoffs[-1]
         await b.aclose()
-    assert report.parts["request"] < 0.4
-    assert report.parts["engine"] > 0.4
+    assert report.request_sent is not None
+    assert report.first_out is not None
+    assert report.request_sent <= answered[0] <= report.first_out
