@@ -185,7 +185,7 @@ class WayTimes:
 
 @dataclass(frozen=True, slots=True)
 class _WayRuns:
-    """What the runs of one way told, one entry each."""
+    """The figures and records of the runs of one way, one entry each."""
 
     reports: list[list[HandoffReport]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)

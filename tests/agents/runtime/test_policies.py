@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -144,7 +143,12 @@ async def test_what_the_caller_asked_for_is_no_limit() -> None:
 
 @pytest.mark.parametrize("kind", ["router", "async function", "function"])
 async def test_the_wall_time_of_a_router_or_a_function_is_kept(kind: str) -> None:
-    policy = {"limits": {"wall": 0.05}}
+    policy, let_go = {"limits": {"wall": 0.05}}, threading.Event()
+
+    def wait_in_thread(value: str) -> str:
+        let_go.wait(30)
+        return value
+
     p = Pipeline("slow").input("q").sink("out")
     if kind == "router":
         engine = ScriptedEngine(lambda _: [Wait(30), Say("yes")])
@@ -153,22 +157,18 @@ async def test_the_wall_time_of_a_router_or_a_function_is_kept(kind: str) -> Non
         p.function("echo", lambda value: value, wants="text").connect("q", "n").connect("q", "echo")
         p.connect("echo", "out")
     else:
-        p.function(
-            "n", wait_async if kind == "async function" else wait_in_thread, wants="text", policy=policy
-        )
-        p.connect("q", "n").connect("n", "out")
-    with anyio.fail_after(5), pytest.raises(LimitExceededError) as caught:
-        await p.invoke({"q": "go"})
+        call = wait_async if kind == "async function" else wait_in_thread
+        p.function("n", call, wants="text", policy=policy).connect("q", "n").connect("n", "out")
+    try:
+        with anyio.fail_after(5), pytest.raises(LimitExceededError) as caught:
+            await p.invoke({"q": "go"})
+    finally:
+        let_go.set()
     assert (caught.value.node, caught.value.limit) == ("n", "wall")
 
 
 async def wait_async(value: str) -> str:
     await anyio.sleep(30)
-    return value
-
-
-def wait_in_thread(value: str) -> str:
-    time.sleep(1)
     return value
 
 
