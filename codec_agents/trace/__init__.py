@@ -2,7 +2,7 @@
 
 from codec_agents.trace.page import page, write_page
 from codec_agents.trace.percentiles import EdgeFigures, edge_figures, figures_of
-from codec_agents.trace.reading import read_run, read_runs
+from codec_agents.trace.reading import read_run, read_runs, read_up_to_damage
 from codec_agents.trace.timeline import Bar, Edge, LaneSpan, TracedRun, measured, traced
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "page",
     "read_run",
     "read_runs",
+    "read_up_to_damage",
     "traced",
     "write_page",
 ]

@@ -110,7 +110,8 @@ def search(folder: Path, words: str, wanted: RunFilter, limit: int, as_json: boo
 def show(folder: Path, run: str, html: Path | None, as_json: bool) -> None:
     """Show a run of FOLDER, by its id, the beginning of its id, or the path of its record.
 
-    Prints what `record show` prints, or writes the page of `trace`.
+    Prints what `record show` prints, or writes the page of `trace`. A damaged record is shown up to the
+    damage; the command then ends with 6.
     """
     from codec_agents.cli.commands.record import show as show_record
 
@@ -120,10 +121,13 @@ def show(folder: Path, run: str, html: Path | None, as_json: bool) -> None:
         _refresh(store)
         path = store.find(run)
     if html is not None:
-        from codec_agents.trace import read_runs, write_page
+        from codec_agents.trace import read_up_to_damage, write_page
 
-        write_page(html, read_runs([path]))
+        runs, damage = read_up_to_damage([path])
+        write_page(html, runs)
         terminal.echo(f"wrote {html}", err=True)
+        if damage is not None:
+            raise damage
         return
     # For the type checker: click knows commands without a function.
     assert show_record.callback is not None

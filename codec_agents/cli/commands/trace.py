@@ -48,9 +48,10 @@ def command(
     """Show the runs that FILES record: a waterfall, failures and retries, and the cost of each handoff.
 
     Records come from `run --record` or `run --trace`. Given several, the table shows percentiles over them.
+    Damaged ones are shown up to the damage; the command then ends with 6.
     """
     from codec_agents.cli.terminal.tables import show_handoffs
-    from codec_agents.trace import edge_figures, read_runs, write_page
+    from codec_agents.trace import edge_figures, read_up_to_damage, write_page
 
     if as_json and html is not None:
         raise click.UsageError("--json and --html exclude each other")
@@ -58,7 +59,9 @@ def command(
         raise click.UsageError("--map is an option of --html: ids are decoded on the page alone")
     if node is not None and (as_json or html is not None):
         raise click.UsageError("--node chooses rows of the waterfall; leave it out with --json and --html")
-    runs = read_runs(files)
+    runs, damage = read_up_to_damage(files)
+    if as_json and damage is not None:  # a program would take the document for that of whole records
+        raise damage
     if html is not None:
         write_page(html, runs, maps)
         terminal.echo(f"wrote {html}", err=True)
@@ -71,6 +74,8 @@ def command(
         for run in runs[-1:]:
             show_waterfall(console, run, node)
         show_handoffs(console, edge_figures(runs))
+    if damage is not None:
+        raise damage
 
 
 def show_waterfall(console: Console, run: TracedRun, node: str | None = None) -> None:

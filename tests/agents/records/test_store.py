@@ -250,6 +250,12 @@ async def test_the_commands_list_search_and_open_runs(folder: Path) -> None:
         runner.invoke(main, ["runs", "show", str(folder), "done.jsonl", "--html", str(page)]).exit_code == 0
     )
     assert "<html" in page.read_text()
+    page.unlink()
+    for command in (["runs", "show", str(folder), "damaged.jsonl"], ["trace", str(folder / "damaged.jsonl")]):
+        damaged = runner.invoke(main, [*command, "--html", str(page)])
+        assert (damaged.exit_code, "the record is damaged" in damaged.output) == (6, True)
+        assert "planner" in page.read_text(), "what comes before the damage"
+        page.unlink()
     wrong = runner.invoke(main, ["runs", "list", str(folder), "--tool-status", "ok"])
     assert (wrong.exit_code, "--tool-status needs --tool" in wrong.output) == (2, True)
 
