@@ -13,6 +13,7 @@ from codec_agents.bridges.rollouts import run_rollout
 from codec_agents.engines.in_process import InProcessEngine
 from codec_agents.engines.values import LogprobMode
 from codec_agents.records.exporters import verl as exporter
+from codec_agents.records.exporters.checking import UnfitRowError
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
@@ -50,13 +51,22 @@ class PipelineAgentLoop(AgentLoopBase):  # type: ignore[misc] # verl has no type
             InputError: the pipeline has no such node that asks a model.
             ForkedRolloutError: the node's turns are several rows.
             MissingRolloutError: the node was skipped.
-            UnfitRowError: an id has no log probability.
+            UnfitRowError: an id has no log probability, or the prompt is longer than verl's length of one.
         """
         engine = InProcessEngine(
             self.server_manager, sampling_params=sampling_params, logprob_mode=self.logprob_mode
         )
         pipeline = self.pipeline(engine)
         row = await run_rollout(pipeline, self.inputs(kwargs), self.node, reward=self.reward)
+        # verl would fail on the whole batch, by the shapes of tensors. Prompts of its own it cuts before it
+        # sends them; these ids were sampled with the whole prompt.
+        if len(row.prompt) > self.rollout_config.prompt_length:
+            raise UnfitRowError(
+                row,
+                f"the prompt has {len(row.prompt)} ids, and `rollout.prompt_length` is "
+                f"{self.rollout_config.prompt_length}",
+                "raise `data.max_prompt_length`, or shorten the prompt of the node",
+            )
         fields = exporter.fields(row)
         # verl pads responses to this length, and has no place for longer ones.
         most = self.rollout_config.response_length

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from verl.experimental.agent_loop import agent_loop as verls
 
 from codec_agents.bridges.verl import PipelineAgentLoop
+from codec_agents.records.exporters.checking import UnfitRowError
 from codec_agents.records.exporters.verl import agent_loop_output
 from codec_agents.records.reader import read_record
 from codec_agents.records.trajectories import trajectories_of
@@ -53,9 +54,11 @@ class Tokenizer:
         return None
 
 
-def made(client: Any, response_length: int = 256) -> Any:
+def made(client: Any, response_length: int = 256, prompt_length: int = 256) -> Any:
     """Make a loop as verl's worker does, by hydra from its registry."""
-    rollout = {"prompt_length": 256, "response_length": response_length, "full_determinism": False}
+    rollout = {
+        "prompt_length": prompt_length, "response_length": response_length, "full_determinism": False,
+    }  # fmt: skip
     config = OmegaConf.create({"actor_rollout_ref": {"rollout": rollout}, "data": {}})
     return hydra.utils.instantiate(
         config=verls._agent_loop_registry["codec_desk"],
@@ -103,6 +106,17 @@ async def test_a_response_is_cut_to_verls_length_and_experts_go_along() -> None:
     assert len(output.response_ids) == len(output.response_mask) == len(output.response_logprobs) == 8
     assert output.routed_experts.shape == (len(output.prompt_ids) + 8, 1, 2)
     assert output.as_dict()["routed_experts"].shape[0] == len(output.prompt_ids) + 8
+
+
+async def test_a_prompt_longer_than_verls_is_refused() -> None:
+    """verl pads prompts to its length, and would fail on the tensors of the whole batch."""
+    whole = await made(ScriptedClient()).run({}, raw_prompt=MESSAGES)
+    length = len(whole.prompt_ids)
+    assert (await made(ScriptedClient(), prompt_length=length).run({}, raw_prompt=MESSAGES)).response_ids
+    with pytest.raises(
+        UnfitRowError, match=rf"has {length} ids, and `rollout.prompt_length` is {length - 1}"
+    ):
+        await made(ScriptedClient(), prompt_length=length - 1).run({}, raw_prompt=MESSAGES)
 
 
 async def test_an_abort_is_continued() -> None:
