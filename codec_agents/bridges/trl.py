@@ -11,6 +11,7 @@ import anyio.to_thread
 
 from codec_agents.bridges.rollouts import ROLLOUTS_AT_ONCE, Reward, run_rollouts
 from codec_agents.records.exporters.trl import rollout
+from codec_agents.records.logprobs import NEUTRAL
 from codec_agents.runtime.own_loop import run_to_the_end
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 1024
 """The most ids of an answer where the request does not say."""
-
-NEUTRAL = {"top_p": 1, "top_k": 0, "min_p": 0, "repetition_penalty": 1, "presence_penalty": 0}
-"""Parameters that `ModelClient` does not apply, and the values at which they do nothing."""
 
 READ = {"temperature", "max_tokens", "stop_token_ids", "seed", "logprobs", "stop"}
 
@@ -54,7 +52,7 @@ class ModelClient:
         del request_id  # which a server needs to end a request
         # Refused, not ignored: log probabilities would then be of another distribution than the drawn one.
         for name, value in sampling_params.items():
-            if name not in READ and value not in (NEUTRAL.get(name), None):
+            if name not in READ and value not in (*NEUTRAL.get(name, ()), None):
                 raise ValueError(f"the parameter {name} is not applied here; leave it out")
         if sampling_params.get("stop"):
             raise ValueError("stop texts are not applied here; use stop ids")

@@ -14,9 +14,10 @@ from codec_agents.bridges.rollouts import (
     run_rollout,
     run_rollouts,
 )
-from codec_agents.bridges.trl import rollout_func
+from codec_agents.bridges.trl import ModelClient, rollout_func
 from codec_agents.engines.in_process import InProcessEngine
 from codec_agents.exceptions import InputError, NodeFailedError
+from codec_agents.records.logprobs import NEUTRAL
 from codec_agents.records.reader import read_record
 from codec_core.frames import WeightVersion
 from tests.agents.recorded_runs import mapped, model, scripted
@@ -151,6 +152,17 @@ async def test_trls_rollouts_run_where_a_loop_is_running() -> None:
     )
     rows = roll_out(["go", "on"], None)
     assert [len(ids) > 0 for ids in rows["completion_ids"]] == [True, True]
+
+
+async def test_the_trainers_own_model_takes_parameters_at_which_they_do_nothing() -> None:
+    """As a pipeline that runs on a server as well sends them; stop texts are refused after them."""
+    for name, values in NEUTRAL.items():
+        for value in values:
+            params = {name: value, "stop": ["x"]}
+            with pytest.raises(ValueError, match="stop texts are not applied"):
+                await ModelClient(None).generate("r", prompt_ids=[1], sampling_params=params)
+    with pytest.raises(ValueError, match="the parameter top_k is not applied"):
+        await ModelClient(None).generate("r", prompt_ids=[1], sampling_params={"top_k": 5})
 
 
 async def test_items_of_a_map_are_named_where_they_are_several_rows() -> None:
