@@ -61,10 +61,10 @@ class StopCutter:
         if self.found is not None or not self._stops:
             return "" if self.found is not None else text
         held = self._held + text
-        found = [(place, stop) for stop in self._stops if (place := held.find(stop)) >= 0]
+        found = [(place + len(stop), place, stop) for stop in self._stops if (place := held.find(stop)) >= 0]
         if found:
-            # The first in the text, not in the request: that one ended the generation.
-            place, self.found = min(found)
+            # The first that is whole: that one ended the generation, and no other piece would change it.
+            _, place, self.found = min(found)
             self._held = ""
             return held[:place]
         ready = len(held) - self._begun(held)
@@ -78,12 +78,15 @@ class StopCutter:
 
     def _begun(self, text: str) -> int:
         """Return how many characters at the end of a text may begin a stop text."""
-        most = min(len(text), max(map(len, self._stops)) - 1)
-        return next(
-            (
-                size
-                for size in range(most, 0, -1)
-                if any(stop.startswith(text[-size:]) for stop in self._stops)
-            ),
-            0,
-        )
+        return max(_begun(text, stop) for stop in self._stops)
+
+
+def _begun(text: str, stop: str) -> int:
+    """Return how many characters at the end of a text are the longest beginning of a stop text."""
+    # Only where its first character is: a look at each length would take a millisecond per token.
+    place = text.find(stop[0], max(0, len(text) - len(stop) + 1))
+    while place >= 0:
+        if stop.startswith(text[place:]):
+            return len(text) - place
+        place = text.find(stop[0], place + 1)
+    return 0

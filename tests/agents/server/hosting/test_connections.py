@@ -16,8 +16,15 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from codec_agents.server import EmbeddedServer, ScriptedBackend, ServerSettings, create_app
-from codec_agents.server.hosting.connections import MOST_SMALL_CHUNKS, Listener, Parser, quiet_down
+from codec_agents.server.hosting.connections import (
+    MOST_LINES,
+    MOST_SMALL_CHUNKS,
+    Listener,
+    Parser,
+    quiet_down,
+)
 from codec_agents.testing import Say, Wait
+from tests.limits import calls_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -171,6 +178,36 @@ async def test_a_connection_may_have_any_number_of_short_bodies():
     assert [parser.next_event().data for _ in range(3)] == [b" "] * 3
     with pytest.raises(h11.RemoteProtocolError, match="too small"):
         parser.next_event()
+
+
+@pytest.mark.parametrize("lines", [200, 300, 5_000])
+@pytest.mark.parametrize("behind", ["", "2\r\n{}\r\n0\r\n"], ids=["head", "trailers"])
+async def test_heads_and_trailers_of_many_lines_are_refused_before_they_are_parsed(lines, behind):
+    chunked, many, parser = head(None, "transfer-encoding: chunked"), b"a: b\r\n" * lines + b"\r\n", Parser()
+    if behind:
+        parser.receive_data(chunked)
+        assert isinstance(parser.next_event(), h11.Request)
+        assert parser.next_event() is h11.NEED_DATA
+    parser.receive_data(behind.encode() + many if behind else chunked[:-2] + many)
+
+    def read():
+        while not isinstance(parser.next_event(), h11.EndOfMessage if behind else h11.Request):
+            pass
+
+    def refused():
+        with pytest.raises(h11.RemoteProtocolError, match="header lines"):
+            read()
+
+    if lines > MOST_LINES:
+        assert calls_of(refused, in_c=False) < 1_000
+    else:
+        read()
+
+
+async def test_a_head_of_many_lines_is_answered_with_400(serve):
+    async with serve(lambda _: "x") as server, connected(server) as (reader, writer):
+        writer.write(head(2)[:-2] + b"a: b\r\n" * 5_000 + b"\r\n{}")
+        assert await answer_of(reader) == 400
 
 
 async def test_all_bodies_share_a_budget(serve):
