@@ -37,7 +37,7 @@ RELEASE := .venv-release
 # environments of trainers, Ray, DBOS and real models, whose adapters count as not covered.
 COVERAGE_FLOOR := 92
 
-.PHONY: test-trainers docs lock coverage release test-lower-bounds demo test test-slow test-all test-models test-laptop test-engines test-sglang llamacpp family-vectors real-files lint format bench fuzz soak test-bridges clean help
+.PHONY: test-trainers docs lock coverage release test-lower-bounds demo test test-slow test-all test-models test-laptop test-engines test-sglang llamacpp family-vectors family-readings real-files lint format bench fuzz soak test-bridges clean help
 help:  ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
@@ -165,7 +165,7 @@ real-files: $(REAL)/ready  ## Maps from real tokenizer files, compared with thei
 $(FAMILIES)/ready: pyproject.toml
 	@test -x $(FAMILIES)/bin/python || $(PYTHON) -m venv $(FAMILIES)
 	@$(FAMILIES)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(FAMILIES)/bin/python -m pip install --quiet --disable-pip-version-check "renderers==0.1.12" tokenizers sentencepiece "mistral-common==1.13.1" -e ".[templates]" --group test
+	@$(FAMILIES)/bin/python -m pip install --quiet --disable-pip-version-check "renderers==0.1.12" tokenizers sentencepiece "mistral-common==1.13.1" "openai-harmony==0.0.8" -e ".[templates]" --group test
 	@touch $@
 
 family-vectors: $(FAMILIES)/ready  ## What references write for model families, made anew; git shows what changed.
@@ -174,6 +174,12 @@ family-vectors: $(FAMILIES)/ready  ## What references write for model families, 
 	@$(FAMILIES)/bin/python -m tests.family_vectors common
 	@$(FAMILIES)/bin/python -m tests.family_vectors ids
 	@$(FAMILIES)/bin/python -m tests.family_vectors tables
+
+family-readings: $(FAMILIES)/ready .venv/dev  ## What parsers of vLLM and of packages read in turns of model families, made anew.
+	@$(FAMILIES)/bin/python -m tests.family_vectors readings renderers
+	@$(FAMILIES)/bin/python -m tests.family_vectors readings openai-harmony
+	@$(BIN)/python -m tests.real_engines fetch vllm
+	@test -x .venv-vllm/bin/python && HF_HUB_OFFLINE=1 .venv-vllm/bin/python -m tests.family_vectors readings vllm
 
 lint: .venv/dev  ## Lint, format check and strict types.
 	@$(BIN)/ruff check .

@@ -6,6 +6,8 @@ python -m tests.family_vectors encoders FOLDER      prompt encoders: files of vL
                                                     XTuner's `glm52_chat.py`
 python -m tests.family_vectors common               the package `mistral-common`
 python -m tests.family_vectors ids                  ids of models' own tokenizers, compared id for id
+python -m tests.family_vectors readings ENGINE      what parsers read: `vllm`, in its environment, `renderers`
+                                                    or `openai-harmony` (`make family-readings`)
 python -m tests.family_vectors tables               the page and the module that say what is verified
 """
 
@@ -21,7 +23,6 @@ from typing import Any
 import yaml
 
 from codec_agents.dialects import BoundDialect, get_dialect
-from tests.agents.dialects import family_tables
 from tests.agents.dialects.references import (
     FOLDER,
     Conversation,
@@ -160,11 +161,27 @@ def compare_ids() -> int:
     return int(failed)
 
 
+def keep_readings(engine: str) -> None:
+    """Let the parsers of an engine read the turns of dialects, and keep what they find."""
+    from tests.agents.dialects import readings
+
+    if engine == "vllm":
+        from tests.agents.dialects.vllm_parsers import reading_of
+    else:
+        from tests.agents.dialects.renderer_parsers import reading_of
+    readings.keep_readings(engine, reading_of)
+
+
 def main(kind: str, folder: str = "") -> None:
     """Make the vectors of one kind of reference, or the tables."""
     if kind == "ids":
         raise SystemExit(compare_ids())
+    if kind == "readings":
+        keep_readings(folder)
+        return
     if kind == "tables":
+        from tests.agents.dialects import family_tables
+
         family_tables.MODULE.write_text(family_tables.module(), encoding="utf-8")
         family_tables.PAGE.write_text(family_tables.page(), encoding="utf-8")
         return

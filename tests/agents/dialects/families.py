@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 import yaml
 
 from codec_agents.dialects import BoundDialect, CallRegion, PortIds, TurnEvent, families, get_dialect
@@ -245,6 +244,8 @@ def random_cuts(length: int, draw: random.Random) -> list[int]:
 
 def each(names: Iterable[str]) -> list[Any]:
     """Return dialects as parameters; those beyond one per file and `ALWAYS` are for the slow tests."""
+    import pytest  # engines' environments, which read these vectors as well, have none
+
     first = {module: import_module(module).DIALECTS[0].name for module in _modules()}
     quick = {*first.values(), *ALWAYS}
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
@@ -252,6 +253,8 @@ def each(names: Iterable[str]) -> list[Any]:
 
 def few(names: Iterable[str]) -> list[Any]:
     """Return dialects as parameters of a test that takes long: the quick suite has those of `ALWAYS`."""
+    import pytest
+
     return [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 

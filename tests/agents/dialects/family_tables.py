@@ -28,6 +28,11 @@ engine. `tests/vectors/family_sources.yaml` lists the references, and each conve
 differently, with the reason. If a package ships a model's tokenizer, `python -m tests.family_vectors ids`
 also compares the prompts id for id.
 
+Reading is verified as well: dialects read their turns (calls with values of every type, strings that look
+like other values or like control tokens, several calls, reasoning) as the parsers of vLLM 0.32.0, of
+`renderers` 0.1.12 and of `openai-harmony` 0.0.8 do. `tests/vectors/reading_sources.yaml` lists the parsers,
+and each turn that one of them reads differently, with the reason.
+
 """
 
 

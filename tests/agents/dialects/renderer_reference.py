@@ -81,12 +81,9 @@ def _tokenizer(source: Source) -> Any:
     return RealTokenizer(tokenizer_file(GPT_OSS))
 
 
-def render_with(tokenizer: Any, source: Source, conversation: Conversation) -> list[int]:
-    """Return the prompt of a renderer in the ids of a tokenizer."""
+def kind_of(renderer: str) -> Any:
+    """Return the configuration class of a renderer."""
     from renderers import configs
-    from renderers.base import create_renderer
-
-    from tests.agents.dialects.real_ids import provide_harmony_ranks
 
     kinds = [each for each in vars(configs).values() if isinstance(each, type)]
     named = {
@@ -94,7 +91,16 @@ def render_with(tokenizer: Any, source: Source, conversation: Conversation) -> l
         for kind in kinds
         if issubclass(kind, configs.BaseRendererConfig) and "name" in kind.model_fields
     }
-    kind = named[source.renderer]
+    return named[renderer]
+
+
+def render_with(tokenizer: Any, source: Source, conversation: Conversation) -> list[int]:
+    """Return the prompt of a renderer in the ids of a tokenizer."""
+    from renderers.base import create_renderer
+
+    from tests.agents.dialects.real_ids import provide_harmony_ranks
+
+    kind = kind_of(source.renderer)
     fields = options(source, conversation)
     if "enable_thinking" in kind.model_fields and conversation.chat.thinking is not None:
         fields = {"enable_thinking": conversation.chat.thinking != "off", **fields}
