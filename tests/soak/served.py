@@ -85,6 +85,11 @@ class Served:
         lines = self.get("/metrics")[1].decode().splitlines()
         return {line.split()[0]: int(line.split()[1]) for line in lines if not line.startswith("#")}
 
+    @property
+    def open_requests(self) -> int:
+        """The requests that are open, without the one that asks for them."""
+        return self.metrics()["codec_server_open_requests"] - 1
+
     def get(self, path: str) -> tuple[int, bytes]:
         """Return the status and the body of a document."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
