@@ -23,6 +23,7 @@ from codec_agents.engines.base import (
 )
 from codec_agents.engines.http.engine import HttpEngine
 from codec_agents.engines.http.stream import Deadlines
+from codec_agents.engines.stock.engine import StockEngine
 from codec_agents.exceptions import (
     EngineError,
     EngineTimeoutError,
@@ -177,12 +178,15 @@ def _ids(node: PromptedNode, ids: list[int]) -> Finding:
 
 def _tokenizer(node: PromptedNode) -> Finding:
     """Return the result of the comparison that the engine has made before its first answer."""
-    if getattr(node.engine, "compares_tokenizers", False):
+    if isinstance(node.engine, StockEngine) and node.engine.has_compared(node.vocabulary):
         return Finding("tokenizer", "ok", f"equal to the map {node.vocabulary.id} on the probe texts")
     if node.engine.provider == "codec":
         said = "not compared by texts: a Codec server may name its map by hash, and another hash is an error"
         return Finding("tokenizer", "unknown", said)
-    return Finding("tokenizer", "unknown", "not compared: the engine has no call for it, or `handshake: off`")
+    return Finding(
+        "tokenizer", "unknown", "not compared: the engine has no call for it, or `handshake: off`",
+        f"make sure that {node.vocabulary.id} is the map of its model: another one gives wrong answers, and no error",
+    )  # fmt: skip
 
 
 async def _context(node: PromptedNode) -> Finding:

@@ -31,6 +31,11 @@ class SingleFlight(Generic[T]):
         """True once there is an answer."""
         return self._answer is not None
 
+    @property
+    def answer(self) -> T | None:
+        """The answer; None while it is not known."""
+        return None if self._answer is None else self._answer[0]
+
     async def get(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Return the answer, from `ask` if it is not known yet.
 

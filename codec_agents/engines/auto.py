@@ -22,7 +22,7 @@ from codec_agents.engines.base import (
     Timeouts,
     context_of,
 )
-from codec_agents.engines.codec import CodecEngine, check_map, frame_parser, frames_of
+from codec_agents.engines.codec import CodecEngine, frame_parser, frames_of
 from codec_agents.engines.context import MAX_DOCUMENT
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.engine import HttpEngine, Outgoing
@@ -38,6 +38,7 @@ from codec_agents.engines.http.responses import HttpResponse
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.llamacpp import LlamaCppEngine
+from codec_agents.engines.map_header import check_map
 from codec_agents.engines.prompt_body import check_prompt
 from codec_agents.engines.request_body import CODEC, VLLM_COMPLETIONS, forms_in
 from codec_agents.engines.sglang import SglangEngine

@@ -23,7 +23,7 @@ from codec_agents.engines.http.first_bytes import (
 from codec_agents.engines.http.responses import HttpResponse
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import Deadlines, FrameParser
-from codec_agents.engines.map_header import map_agrees
+from codec_agents.engines.map_header import check_map
 from codec_agents.engines.prompt_body import json_of
 from codec_agents.engines.request_body import CODEC, for_model, place_options
 from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError, MapMismatchError
@@ -320,20 +320,6 @@ def frames_of(
         raise EngineStreamError(engine, str(error), transient=False) from error
     stats.format = f"{wire_format}+{encoding}"  # set once the encoding is known: a header may hold anything
     return CompressedFrames(decoder(wire_format), body)
-
-
-def check_map(engine: str, response: HttpResponse, request: GenerationRequest) -> None:
-    """Compare the map that the server names, if it names one, with the node's.
-
-    Raises:
-        MapMismatchError: they differ; every id would be read as another token.
-    """
-    held = request.vocabulary.hash
-    if held is None:  # a map that was built in memory has no bytes to compare
-        return
-    found = map_agrees(response.headers, held, request.vocabulary.id)
-    if found is not None and not found[0]:
-        raise MapMismatchError(engine, held, found[1])
 
 
 def _fits_binary(options: SamplingOptions) -> bool:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from codec_agents.engines.base import GenerationRequest
+from codec_agents.engines.http.responses import HttpResponse
+from codec_agents.exceptions import MapMismatchError
+
 SHORTEST_HASH = 8
 """Hexadecimal digits of a shortened hash that are compared; fewer would agree by chance."""
 
@@ -39,3 +43,17 @@ def map_agrees(headers: Mapping[str, str], held: str, map_id: str) -> tuple[bool
         )
         return None if tells_nothing else (shown == map_id, shown)
     return held.lower().removeprefix("sha256:").startswith(found[1]), shown
+
+
+def check_map(engine: str, response: HttpResponse, request: GenerationRequest) -> None:
+    """Compare the map that the server names, if it names one, with the node's.
+
+    Raises:
+        MapMismatchError: they differ; every id would be read as another token.
+    """
+    held = request.vocabulary.hash
+    if held is None:  # a map that was built in memory has no bytes to compare
+        return
+    found = map_agrees(response.headers, held, request.vocabulary.id)
+    if found is not None and not found[0]:
+        raise MapMismatchError(engine, held, found[1])

@@ -100,7 +100,6 @@ class EnginePool:
         self.text_boundary = is_text_boundary(first)
         self.continues = all(map(continues_answers, replicas))
         self.checks_answers = all(getattr(each, "checks_answers", False) for each in replicas)
-        self.compares_tokenizers = all(getattr(each, "compares_tokenizers", False) for each in replicas)
         self.enforced_forms = frozenset.intersection(*map(enforced_forms, replicas))
         self._replicas = [Replica(each) for each in replicas]
         self._now = now

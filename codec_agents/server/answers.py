@@ -71,8 +71,7 @@ class FrameAnswer:
             "Content-Type": CONTENT_TYPES[wire_format],
             "Vary": VARY,
         }
-        if job.model.vocabulary.hash is not None:
-            self._headers["Codec-Tokenizer-Map"] = job.model.vocabulary.hash
+        self._headers |= named_map(job)
         self._encoder = encoder(wire_format)
         self._compressor = self._compress(accepted, dictionary) if accepted else None
 
@@ -101,6 +100,12 @@ class FrameAnswer:
 
 EVENTS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 """The head of a stream of events."""
+
+
+def named_map(job: Job) -> dict[str, str]:
+    """Return the header that names the map of an answer's ids; none for a map that was made in memory."""
+    held = job.model.vocabulary.hash
+    return {} if held is None else {"Codec-Tokenizer-Map": held}
 
 
 def random_id(prefix: str) -> str:
@@ -162,7 +167,7 @@ class CompletionEvents(OpenAIForm):
 
     def __init__(self, job: Job, *, with_ids: bool, usage: bool, logprobs: Logprobs | None = None) -> None:
         super().__init__(job, "text_completion", random_id("cmpl-"), Lanes(job, plain=True))
-        self.headers = EVENTS
+        self.headers = {**EVENTS, **named_map(job)} if with_ids else EVENTS
         self._with_ids = with_ids
         self._with_usage = usage
         self._logprobs = logprobs
@@ -198,7 +203,7 @@ class CompletionDocument(OpenAIForm):
 
     def __init__(self, job: Job, *, with_ids: bool, logprobs: Logprobs | None = None) -> None:
         super().__init__(job, "text_completion", random_id("cmpl-"), Lanes(job, plain=True))
-        self.headers = {"content-type": "application/json"}
+        self.headers = {"content-type": "application/json", **(named_map(job) if with_ids else {})}
         self._with_ids = with_ids
         self._text: list[str] = []
         self._ids: list[int] = []

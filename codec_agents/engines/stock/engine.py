@@ -21,9 +21,11 @@ from codec_agents.engines.http.first_bytes import (
 from codec_agents.engines.http.responses import HttpResponse
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import FrameParser
+from codec_agents.engines.map_header import check_map
 from codec_agents.engines.stock.event_parser import EventParser, WholeAnswer
 from codec_agents.engines.stock.handshake import Handshake, HandshakeMode, handshake_mode, tokenize
 from codec_agents.exceptions import EngineError, EngineStreamError
+from codec_core.vocabulary import Vocabulary
 
 
 class StockOptions(TypedDict, total=False):
@@ -72,10 +74,9 @@ class StockEngine(HttpEngine):
                 self.content_options or self.tokenize_options,
             )
 
-    @property
-    def compares_tokenizers(self) -> bool:
-        """True if the engine's tokenizer is compared with the map before the first request."""
-        return self._handshake is not None
+    def has_compared(self, vocabulary: Vocabulary) -> bool:
+        """Return whether the engine's tokenizer was compared with a map, and is equal to it."""
+        return self._handshake is not None and self._handshake.has_compared(vocabulary)
 
     def _context_question(self) -> ContextQuestion | None:
         """Return how the server is asked for its context; None for one that does not tell it."""
@@ -99,6 +100,8 @@ class StockEngine(HttpEngine):
             await self._handshake.ensure(request)
 
     def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+        if self.tokenize_field is not None:  # a Codec server speaks these APIs as well, and names its map
+            check_map(self.name, response, request)
         if request.stream_interval == WHOLE and self.unstreamed:
             return WholeAnswer(self._events(request, stats))
         return parser_of_events(self.name, response, lambda: self._events(request, stats))

@@ -5,6 +5,7 @@ A difference is silent otherwise: every id is valid on both sides and means some
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -24,6 +25,8 @@ from codec_core.detokenizer import Detokenizer
 from codec_core.exceptions import DECODE_ERRORS
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
+
+_log = logging.getLogger("codec_agents")
 
 HandshakeMode = Literal["off", "probe", "full"]
 """`off` compares nothing, `probe` a few texts, `full` a few thousand tokens of the map as well."""
@@ -78,9 +81,9 @@ class Handshake:
         self._text_field = text_field
         self._options = options
         self._content_options = content_options
-        self._compared: dict[str, SingleFlight[None]] = {}
-        """By the hash of the map."""
-        self._compared_without_hash: WeakKeyDictionary[Vocabulary, SingleFlight[None]] = WeakKeyDictionary()
+        self._compared: dict[str, SingleFlight[bool]] = {}
+        """By the hash of the map: whether the engine has the call, so that there was something to compare."""
+        self._compared_without_hash: WeakKeyDictionary[Vocabulary, SingleFlight[bool]] = WeakKeyDictionary()
         """Of maps that were made in memory, of which several may have one id."""
 
     async def ensure(self, request: GenerationRequest) -> None:
@@ -90,16 +93,25 @@ class Handshake:
             MapMismatchError: the tokenizers differ.
             EngineError: the engine cannot be asked.
         """
-        vocabulary = request.vocabulary
-        compared = (
-            self._compared_without_hash.setdefault(vocabulary, SingleFlight())
-            if vocabulary.hash is None
-            else self._compared.setdefault(vocabulary.hash, SingleFlight())
-        )
+        compared = self._comparison(request.vocabulary)
         if not compared.known:
             await self._engine.ask_once(compared, lambda: self._compare(request), request)
 
-    async def _compare(self, request: GenerationRequest) -> None:
+    def has_compared(self, vocabulary: Vocabulary) -> bool:
+        """Return whether the tokenizers were compared, and are equal."""
+        return self._comparison(vocabulary).answer is True
+
+    def _comparison(self, vocabulary: Vocabulary) -> SingleFlight[bool]:
+        if vocabulary.hash is None:
+            return self._compared_without_hash.setdefault(vocabulary, SingleFlight())
+        return self._compared.setdefault(vocabulary.hash, SingleFlight())
+
+    async def _compare(self, request: GenerationRequest) -> bool:
+        """Return whether there was something to compare with.
+
+        Raises:
+            MapMismatchError: the tokenizers differ.
+        """
         vocabulary = request.vocabulary
         tokenizer = pick_tokenizer(vocabulary)
         contents: list[str] = list(content_texts(vocabulary, full=self._full))
@@ -113,9 +125,15 @@ class Handshake:
         for text, encode, options in texts:
             found = await tokenize(self._engine, {self._text_field: text, **options}, request)
             if found is None:
-                return  # no such call: there is nothing to compare with
+                _log.warning(
+                    "engine %r has no call /tokenize: its tokenizer is not compared with the map %s",
+                    self._engine.name,
+                    vocabulary.id,
+                )
+                return False
             if found != (expected := encode(text)):
                 raise self._mismatch(text, expected, found, vocabulary)
+        return True
 
     def _mismatch(
         self, text: str, expected: Sequence[int], found: Sequence[int], vocabulary: Vocabulary

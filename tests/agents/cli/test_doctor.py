@@ -107,6 +107,29 @@ async def test_another_tokenizer_than_the_map_is_found(tmp_path: Path, server: S
     assert "set the node's `map` to the files that the server loaded" in result.output
 
 
+async def test_a_tokenizer_that_could_not_be_compared_is_not_called_equal(
+    tmp_path: Path, server: StockServer
+) -> None:
+    del server.routes["/tokenize"]
+    result = await doctor(tmp_path, server.url, "demo/bytes", "--json")
+    assert result.exit_code == exits.DONE, result.output
+    status, found = checks(result)["tokenizer"]
+    assert (status, found.split(":")[0]) == ("unknown", "not compared")
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+async def test_a_codec_server_that_is_declared_as_another_kind_is_told_by_its_map_too(
+    tmp_path: Path, kind: str
+) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra `server`")
+    with scripted_server(bundled_map("demo/bytes"), lambda _: "hello", name="small") as running:
+        file = tmp_path / "other.yaml"
+        file.write_text((PIPELINE % (running.url, "demo/words")).replace("kind: vllm", f"kind: {kind}"))
+        asked = await anyio.to_thread.run_sync(CliRunner().invoke, main, ["doctor", str(file), "--json"])
+        assert asked.exit_code == exits.ENGINE_FAILED
+        assert checks(asked)["tokenizer"][0] == "failed"
+
+
 async def test_a_server_that_is_down_is_named_with_a_remedy(tmp_path: Path) -> None:
     result = await doctor(tmp_path, "http://127.0.0.1:1")
     assert result.exit_code == exits.ENGINE_FAILED

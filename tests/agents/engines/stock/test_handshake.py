@@ -105,11 +105,24 @@ async def test_a_wrong_model_is_no_missing_tokenizer(words, ask, stock):
 
 
 @pytest.mark.parametrize("body", ABSENT)
-async def test_an_engine_without_the_call_is_not_compared(words, ask, stock, body):
+async def test_an_engine_without_the_call_is_not_compared(words, ask, stock, body, caplog):
     async with stock.StockServer({"/tokenize": lambda _: (404, {}, [body])}) as server:
         engine = VllmEngine(server.url, api="completions")
         await engine.check(ask(words))
+        assert not engine.has_compared(words)
         await engine.aclose()
+    assert "no call /tokenize: its tokenizer is not compared with the map demo/words" in caplog.text
+
+
+async def test_an_engine_has_compared_a_map_once_it_is_asked(vocabulary, ask, stock):
+    routes = {"/tokenize": changed(pick_tokenizer(vocabulary), lambda text: text)}
+    async with stock.StockServer(routes) as server:
+        for mode, compared in (("probe", True), ("off", False)):
+            engine = VllmEngine(server.url, api="completions", handshake=mode)
+            assert not engine.has_compared(vocabulary)
+            await engine.check(ask(vocabulary))
+            assert engine.has_compared(vocabulary) is compared
+            await engine.aclose()
 
 
 def test_yaml_reads_off_as_false():
