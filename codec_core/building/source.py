@@ -92,6 +92,8 @@ def build_map(path: Path, *, map_id: str, pattern: str | None = None) -> bytes:
                 "`codec-agents maps build --pattern`"
             )
         return build_from_tiktoken(path, map_id=map_id, pattern=pattern)
+    if kind == "map":
+        raise MapBuildError(f"{path} is a map already: use it as it is, as the `map` of a node")
     if kind not in _BUILDERS:
         raise MapBuildError(
             f"{path} is neither tokenizer.json, tekken.json, a SentencePiece .model, .gguf nor .tiktoken"

@@ -1,4 +1,4 @@
-"""`codec-agents check`: list every fault of a pipeline, without asking an engine."""
+"""`codec-agents check`: list every fault of a pipeline, and what its maps are made from."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from rich.text import Text
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import FAULTS, reporting
 from codec_agents.cli.options import as_json, load, pipeline_file
+from codec_agents.vocabularies import BUNDLED_MAPS
 
 if TYPE_CHECKING:
     from codec_agents.faults import Fault
+    from codec_agents.graph.spec import PipelineSpec
     from codec_agents.plan.plan import BuiltPipeline
 
 FIELDS = ("severity", "place", "found", "remedy", "file", "line")
@@ -28,8 +30,8 @@ FIELDS = ("severity", "place", "found", "remedy", "file", "line")
 def command(file: Path, as_json: bool, strict: bool) -> None:
     """Check the pipeline in FILE: names, edges, maps, dialects, tools.
 
-    All faults are shown at once, each with its place and a remedy. No engine is asked. Ends with 3 if the
-    pipeline cannot be built.
+    All faults are shown at once, each with its place and a remedy. An engine is asked for a map that the
+    pipeline does not name, and for nothing else. Ends with 3 if the pipeline cannot be built.
     """
     faults, built = examine(file)
     maps = [] if built is None else named_maps(built)
@@ -57,18 +59,30 @@ def examine(file: Path) -> tuple[Sequence[Fault], BuiltPipeline | None]:
 
 
 def named_maps(built: BuiltPipeline) -> list[dict[str, str | None]]:
-    """Return the maps that come from files, from URLs or from the hub, and what each was made from."""
+    """Return the maps that do not ship with this package, and what each was made from."""
     from codec_agents.plan.variants import prompted_nodes
 
     found: dict[str, dict[str, str | None]] = {}
     for path, node in prompted_nodes(built).items():
-        # Nodes of nested pipelines are not in the outer declaration: only its own nodes' maps are listed.
-        name = getattr(built.spec.nodes.get(path), "map", None)
-        spec = None if name is None else built.spec.map_of(name)
-        if spec is not None and (source := spec.path or spec.url or (spec.hub and f"hf:{spec.hub}")):
-            vocabulary = node.vocabulary
+        vocabulary = node.vocabulary
+        source = _source_of_map(built.spec, path) or f"the server of engine {node.engine.name!r}"
+        if source not in BUNDLED_MAPS:
             found[vocabulary.id] = {"id": vocabulary.id, "from": source, "hash": vocabulary.hash}
     return list(found.values())
+
+
+def _source_of_map(spec: PipelineSpec, path: str) -> str | None:
+    """Return what the map of a node is made from, by the node's path; None where its declaration names none."""
+    *around, name = path.split("/")
+    for each in around:
+        spec = spec.body_of(each)
+    declared: str | None = getattr(spec.nodes[name], "map", None)
+    if declared is None:
+        return None
+    named = spec.map_of(declared)
+    source = named.path or named.url or (named.hub and f"hf:{named.hub}")
+    map_id = named.id or declared
+    return source or (map_id if map_id in BUNDLED_MAPS else "the cache of maps, by its id")
 
 
 def show_faults(file: Path, faults: Sequence[Fault]) -> None:

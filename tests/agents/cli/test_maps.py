@@ -14,7 +14,9 @@ from click.testing import CliRunner, Result
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from codec_agents.cli import exits, main
+from codec_agents.compiler.map_files import key_of_id
 from codec_agents.vocabularies import bundled_map, bundled_map_bytes
+from codec_core.discovery import DiskMapCache
 
 
 def maps(*arguments: str) -> Result:
@@ -81,6 +83,12 @@ def test_build_tells_a_file_that_it_cannot_read(tmp_path: Path) -> None:
     result = maps("build", str(tmp_path / "x.bin"), "--id", "a/b", "-o", str(tmp_path / "map.json"))
     assert result.exit_code == exits.DATA_UNUSABLE
     assert "neither tokenizer.json" in result.stderr
+
+
+def test_build_says_of_a_map_that_it_is_one(map_file: Path) -> None:
+    result = maps("build", str(map_file), "--id", "a/b")
+    assert result.exit_code == exits.DATA_UNUSABLE
+    assert "is a map already: use it as it is" in result.stderr
 
 
 class Served(ThreadingHTTPServer):
@@ -206,3 +214,48 @@ def test_get_tells_what_is_not_there(served: Served, tmp_path: Path, monkeypatch
     monkeypatch.setenv("CODEC_CACHE", str(tmp_path / "cache"))
     assert maps("get", served.origin, "no/such").exit_code == exits.DATA_UNUSABLE
     assert "cannot fetch" in maps("get", "http://127.0.0.1:9", "demo/words").stderr
+
+
+BODIES = """\
+pipeline: outer
+engines: {A: {kind: scripted, script: "so it is"}}
+maps: {mine: {path: words.json}}
+nodes:
+  own: {engine: A, map: mine, prompt: "{q}"}
+  kept: {engine: A, map: a/kept, prompt: "{q}"}
+  each: {each: {nodes: {m: {engine: A, map: words.json, prompt: "{i}"}}, edges: [i -> m, m -> o]}}
+  part: {pipeline: {nodes: {m: {engine: A, map: ./bytes.json, prompt: "{i}"}}, edges: [i -> m, m -> o]}}
+edges: [q -> own, q -> kept, q -> each.i, q -> part.i, own -> a, kept -> b, each.o -> c, part.o -> d]
+"""
+
+
+def test_check_names_what_each_map_is_made_from_also_inside_of_bodies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODEC_CACHE", str(tmp_path / "cache"))
+    for name in ("words", "bytes"):
+        (tmp_path / f"{name}.json").write_bytes(bundled_map_bytes(f"demo/{name}"))
+    document = {**json.loads(bundled_map_bytes("demo/bytes")), "id": "a/kept"}
+    DiskMapCache(tmp_path / "cache").keep(key_of_id("a/kept"), json.dumps(document).encode())
+    (tmp_path / "outer.yaml").write_text(BODIES)
+    checked = CliRunner().invoke(main, ["check", str(tmp_path / "outer.yaml"), "--json"])
+    assert checked.exit_code == exits.DONE, checked.output
+    assert {each["id"]: each["from"] for each in json.loads(checked.stdout)["maps"]} == {
+        "demo/words": "words.json",
+        "demo/bytes": "./bytes.json",
+        "a/kept": "the cache of maps, by its id",
+    }
+
+
+def test_check_names_the_engine_that_tells_its_map(tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra `server`")
+    from codec_agents.testing import scripted_server
+
+    with scripted_server(bundled_map("demo/words"), lambda _: "hello") as server:
+        file = tmp_path / "told.yaml"
+        file.write_text(
+            f'pipeline: told\nengines: {{A: {{kind: codec, url: "{server.url}"}}}}\n'
+            'nodes: {m: {engine: A, prompt: "{q}"}}\nedges: [q -> m, m -> out]\n'
+        )
+        done = CliRunner().invoke(main, ["check", str(file)])
+    assert f"map demo/words from the server of engine 'A': {bundled_map('demo/words').hash}" in done.output
