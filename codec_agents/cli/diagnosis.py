@@ -185,7 +185,7 @@ def _tokenizer(node: PromptedNode) -> Finding:
         return Finding("tokenizer", "unknown", said)
     return Finding(
         "tokenizer", "unknown", "not compared: the engine has no call for it, or `handshake: off`",
-        f"make sure that {node.vocabulary.id} is the map of its model: another one gives wrong answers, and no error",
+        f"make sure that {node.vocabulary.id} is its model's map: with another, answers are wrong in silence",
     )  # fmt: skip
 
 

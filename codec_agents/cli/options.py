@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from codec_agents.faults import MAX_COMPARED
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
@@ -27,7 +31,42 @@ class Number(click.FloatRange):
         return number
 
 
-pipeline_file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+class ExistingPath(click.Path):
+    """A path of something that exists. The error names the folder that was searched, and what is there."""
+
+    def __init__(self, *, dir_okay: bool = False, file_okay: bool = True) -> None:
+        super().__init__(exists=True, dir_okay=dir_okay, file_okay=file_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path.
+
+        Raises:
+            click.BadParameter: nothing is there, or something of another kind.
+        """
+        # What is there and cannot be looked at, or read, click names itself.
+        try:
+            missing = not Path(value).exists()
+        except (OSError, ValueError):
+            missing = False
+        if missing:
+            self.fail(
+                f"{self.name.capitalize()} {str(value)!r} does not exist{_beside(Path(value))}", param, ctx
+            )
+        return super().convert(value, param, ctx)
+
+
+def _beside(path: Path) -> str:
+    """Return the folder in which a path was searched, and the name in it that is most like the path's."""
+    folder = path.parent.absolute()
+    try:
+        names = [each.name for each in islice(folder.iterdir(), MAX_COMPARED)]
+    except OSError:  # the folder is what is missing, or cannot be read
+        names = []
+    close = get_close_matches(path.name, names, n=1)
+    return f" in the folder {str(folder)!r}" + (f"; did you mean {close[0]!r}?" if close else ".")
+
+
+pipeline_file = click.argument("file", type=ExistingPath())
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 

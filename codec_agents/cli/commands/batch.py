@@ -14,7 +14,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import DONE, RUN_FAILED, reporting
-from codec_agents.cli.options import as_json, pipeline_file
+from codec_agents.cli.options import ExistingPath, as_json, pipeline_file
 from codec_agents.runtime.own_loop import run_to_the_end
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ PROGRESS_EVERY_IN_A_LOG = 30.0
     "-i",
     "--inputs",
     required=True,
-    type=click.Path(exists=True, path_type=Path),
+    type=ExistingPath(dir_okay=True),
     help="The rows: a .jsonl, .csv or .parquet file, or a folder of them, such as a saved dataset.",
 )
 @click.option(

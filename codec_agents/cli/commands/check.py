@@ -72,7 +72,7 @@ def named_maps(built: BuiltPipeline) -> list[dict[str, str | None]]:
 
 
 def _source_of_map(spec: PipelineSpec, path: str) -> str | None:
-    """Return what the map of a node is made from, by the node's path; None where its declaration names none."""
+    """Return what the map of the node at a path is made from; None where its declaration names none."""
     *around, name = path.split("/")
     for each in around:
         spec = spec.body_of(each)

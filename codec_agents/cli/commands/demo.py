@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from codec_agents.cli import terminal
 from codec_agents.cli.commands.run import show_run, with_options
 from codec_agents.cli.exits import reporting
+from codec_agents.cli.options import ExistingPath
 from codec_agents.records.files import write_whole
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ INSTALL = 'pip install "codec-agents[server]"'
 @click.option(
     "--llama-server",
     "program",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=ExistingPath(),
     help="With --real: the server of llama.cpp; found on the PATH when left out.",
 )
 @with_options

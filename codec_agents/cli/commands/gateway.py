@@ -11,6 +11,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
+from codec_agents.cli.options import ExistingPath
 from codec_agents.cli.serving import address_of, bound, secret
 from codec_agents.cli.yaml_files import yaml_of
 
@@ -73,7 +74,7 @@ def _as_words(option: click.Option, value: Any, place: str) -> Any:
     required=False,
     is_eager=True,
     callback=read_section,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=ExistingPath(),
 )
 @click.option("--engine", metavar="URL", required=True, help="The inference server.")
 @click.option(

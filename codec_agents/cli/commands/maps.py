@@ -10,13 +10,13 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import DATA_UNUSABLE, reporting
-from codec_agents.cli.options import as_json
+from codec_agents.cli.options import ExistingPath, as_json
 from codec_agents.records.files import write_whole
 
 if TYPE_CHECKING:
     from codec_core.maps import TokenizerMap
 
-MAP_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+MAP_FILE = ExistingPath()
 
 
 @click.group("maps", short_help="Build, fetch, publish and inspect tokenizer maps.")

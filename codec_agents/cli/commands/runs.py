@@ -12,7 +12,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import Number, as_json
+from codec_agents.cli.options import ExistingPath, Number, as_json
 from codec_agents.records.store import RunFilter, RunState, RunStore
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXCERPT = 60
 """Characters around a hit of a search."""
 
-folder_argument = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+folder_argument = click.argument("folder", type=ExistingPath(dir_okay=True, file_okay=False))
 
 FILTERS = (
     click.option("--pipeline", help="Only runs of this pipeline."),

@@ -13,12 +13,12 @@ from rich.text import Text
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import as_json
+from codec_agents.cli.options import ExistingPath, as_json
 
 if TYPE_CHECKING:
     from codec_agents.trace import Bar, TracedRun
 
-FILES = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILES = ExistingPath()
 STYLES = {
     "wait": "bright_black",
     "reasoning": "magenta",

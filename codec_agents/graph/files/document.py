@@ -208,6 +208,8 @@ def _add_syntax_fault(document: Document, error: yaml.MarkedYAMLError) -> None:
     remedy = (
         "close open brackets, and quote texts with `: `, ` #`, or that begin with a sign such as {, [, *, @"
     )
+    if (document.file or "").endswith(".py"):
+        remedy = "if it is a program, run it with `python`; if it is a pipeline, give it the suffix .yaml"
     document.faults.append(
         Fault("the pipeline", f"not YAML: {what}{column}", remedy, "error", document.file, line)
     )

@@ -43,13 +43,18 @@ FILES = {
     ),
     "nofile.yaml": SOUND.replace("out]", "file]").replace("nodes: {", "nodes: {file: {file: no/where.txt}, "),
     "two.yaml": "pipeline: two\nedges: [a -> s, b -> t]\n",
+    "program.py": 'p = {"a": [1, 2}\n',
     "beside_desk.py": "def tool() -> int:\n    '''Count.'''\n    return 1\n",
 }
 
 CASES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     # command line, exit code, what is said
     "no command": ("runn sound.yaml", 2, ("there is no command 'runn'; did you mean 'run'?",)),
-    "no file": ("check none.yaml", 2, ("'none.yaml' does not exist",)),
+    "no file": ("check none.yaml", 2, ("File 'none.yaml' does not exist in the folder '",)),
+    "a file of nearly that name": ("check sond.yaml", 2, ("; did you mean 'sound.yaml'?",)),
+    "no folder of a file": ("check no/where.yaml", 2, ("does not exist in the folder '", "no'.")),
+    "no folder of records": ("runs list nowhere", 2, ("Directory 'nowhere' does not exist in the folder '",)),
+    "a program": ("check program.py", 3, ("program.py:1", "run it with `python`")),
     "no input": ("run sound.yaml", 2, ("add --input q=...",)),
     "no file of an input": ("run sound.yaml -i q=@none", 2, ("cannot read 'none'", "name an existing file")),
     "open quote": ("run open.yaml -i q=1", 3, ("open.yaml:4", "(from line 3)", "quote texts")),
