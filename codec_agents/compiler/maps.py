@@ -19,6 +19,7 @@ from codec_agents.graph.sources import MapSpec
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.references.environment import expand, values_of
 from codec_agents.references.secret_texts import hide
+from codec_agents.references.unreachable import unreachable
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
 from codec_core.discovery import DiskMapCache, load_map
 from codec_core.exceptions import CodecError
@@ -173,17 +174,22 @@ class Maps:
         return f"{str(file)!r}: {error}", _MAP_SOURCES
 
 
+ELSEWHERE = (
+    "try again, or make it where there is a network, and copy the file: `codec-agents maps build "
+    "hf:org/model -o map.json`, or `maps get URL -o map.json`"
+)
+"""The remedy where a map cannot be fetched."""
+
+
 def _fetched(url: str, fetch: Callable[[], Awaitable[TokenizerMap]]) -> TokenizerMap:
     """Return a map from a URL. Errors show the URL as declared, without the values of variables."""
     import httpx
 
     try:
         return run_in_own_loop(fetch)
+    except httpx.ConnectError as error:
+        raise ResourceError(f"the map cannot be fetched: {unreachable(error, url)}", ELSEWHERE) from error
     except httpx.HTTPError as error:
         # Some errors of httpx have no text.
         reason = hide(str(error) or type(error).__name__, values_of(url))
-        raise ResourceError(
-            f"the map cannot be fetched from {url}: {reason}",
-            "try again, or make it where there is a network, and copy the file: `codec-agents maps build "
-            "hf:org/model -o map.json`, or `maps get URL -o map.json`",
-        ) from error
+        raise ResourceError(f"the map cannot be fetched from {url}: {reason}", ELSEWHERE) from error

@@ -38,6 +38,9 @@ def allowed_command(command: Sequence[str], programs: Sequence[str], importer: I
             f"no such script in {importer.directory}, the folder of the pipeline file",
             f"put it there, or add `programs: [{PYTHON}]` if you trust a script elsewhere",
         )
+    if program == PYTHON and len(arguments) > 1 and arguments[0] == "-m":
+        # The module's own refusal names the folder and the list that would allow it.
+        importer.check(f"{arguments[1]}:main")
     where = f"beside the pipeline file in {importer.directory}" if importer.directory else "beside a file"
     raise ReferenceRefusedError(
         program,

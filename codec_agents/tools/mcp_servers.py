@@ -23,6 +23,7 @@ from anyio.abc import TaskGroup
 from codec_agents.exceptions import CodecAgentsError, ToolServerError
 from codec_agents.graph.servers import McpSpec
 from codec_agents.references.environment import expand, values_of
+from codec_agents.references.unreachable import unreachable
 from codec_agents.tools.calls import ToolContext
 from codec_agents.tools.mcp import connected, list_tools, make_tools, read_result
 from codec_agents.tools.server_start import connection_closed, start_failure
@@ -94,7 +95,7 @@ class ToolServer:
         reached = self.spec.reached
         if self.command is None:
             # The library's own message may hold the URL with its secrets.
-            return ToolServerError(self.name, f"cannot be reached at {reached!r} ({type(error).__name__})")
+            return ToolServerError(self.name, unreachable(error, reached))
         reason = await start_failure(
             error,
             self._expanded_command(),

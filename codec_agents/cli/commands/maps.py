@@ -190,6 +190,7 @@ async def _fetch(
     import httpx
 
     from codec_agents.compiler.maps import map_cache_folder
+    from codec_agents.references.unreachable import unreachable
     from codec_core.discovery import DiskMapCache, discover_map, load_map
     from codec_core.discovery.documents import pinned_hash
     from codec_core.exceptions import TokenizerMapHashMismatchError
@@ -213,20 +214,15 @@ async def _fetch(
             found = await load_map(url=origin, hash=expected, cache=cache, allow_private=allow_private)
         else:
             found = await discover_map(origin=origin, id=map_id, cache=cache, allow_private=allow_private)
+    except httpx.ConnectError as error:
+        said = f"{unreachable(error, origin)}; start the server, or correct the URL"
+        raise OSError(f"cannot fetch the map: {said}") from error
     except httpx.HTTPError as error:
-        raise OSError(f"cannot fetch from {origin}: {_reason(error)}") from error
+        raise OSError(f"cannot fetch from {origin}: {str(error) or type(error).__name__}") from error
     # Also of a map that was discovered: `discover_map` takes no hash.
     if expected is not None and found.hash != pinned_hash(expected):
         raise TokenizerMapHashMismatchError(expected, found.hash or "of no document")
     return found, cache.fetched
-
-
-def _reason(error: Exception) -> str:
-    """Return why a fetch failed: of a refused connection, httpx says only that all attempts failed."""
-    said = str(error) or type(error).__name__
-    if "connection attempts failed" in said:
-        return "nothing listens there; start the server, or correct the URL"
-    return said
 
 
 def _tell(as_json: bool, document: dict[str, Any]) -> None:

@@ -7,10 +7,6 @@ class in `httpx-aiohttp`.
 
 from __future__ import annotations
 
-import socket
-import ssl
-from collections.abc import Iterator
-
 from codec_agents.engines.base import Timeouts
 from codec_agents.exceptions import (
     EngineError,
@@ -18,14 +14,12 @@ from codec_agents.exceptions import (
     EngineTimeoutError,
     EngineUnavailableError,
 )
+from codec_agents.references.unreachable import unreachable
 
 CONNECT_TIMEOUTS = {"ConnectTimeout", "PoolTimeout", "ConnectionTimeoutError"}
 UNREACHABLE = {"ConnectError", "ProxyError", "ClientConnectorError", "ClientProxyConnectionError"}
 BAD_URL = {"InvalidURL", "UnsupportedProtocol"}
 BROKEN = {"TransportError", "StreamError", "ClientError", "OSError"}
-
-MAX_CHAIN = 20
-"""Causes of one exception that are looked at: chains can be circular."""
 
 
 def translated(
@@ -51,7 +45,7 @@ def translated(
     if names & CONNECT_TIMEOUTS:
         return EngineTimeoutError(engine, "connect", timeouts.connect, url=url)
     if names & UNREACHABLE:
-        return EngineUnavailableError(engine, _unreachable(lower, url, kind))
+        return EngineUnavailableError(engine, unreachable(lower, url))
     if names & BROKEN:
         # aiohttp's text of some holds the URL beside the message
         said = getattr(lower, "message", None) or str(lower)
@@ -59,38 +53,6 @@ def translated(
         broke = f"the connection to {url} broke: {what}; see the server's log"
         return EngineStreamError(engine, broke, delivered=delivered)
     return error
-
-
-def _unreachable(error: BaseException, url: str, kind: str) -> str:
-    """Return one sentence on why no connection was made."""
-    for each in _chain(error):
-        # aiohttp's own classes are `SSLError`s without a reason; the one with it is further down the chain.
-        if isinstance(each, ssl.SSLError) and not _is_from(each, "aiohttp"):
-            reason = getattr(each, "verify_message", None) or each.reason or "the handshake failed"
-            return f"the certificate or the TLS of {url} is not accepted: {reason}"
-        if isinstance(each, socket.gaierror):
-            return f"the host of {url} is not known"
-        if isinstance(each, ConnectionRefusedError):
-            return f"nothing listens at {url}"
-    if "Proxy" in kind:
-        return f"the proxy to {url} cannot be reached or refuses"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{url} cannot be reached: {error.strerror}"
-    return f"{url} cannot be reached ({kind})"
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, the members of groups included."""
-    waiting: list[BaseException] = [error]
-    for _ in range(MAX_CHAIN):
-        if not waiting:
-            return
-        each = waiting.pop(0)
-        yield each
-        below = (getattr(each, name, None) for name in ("os_error", "certificate_error"))  # aiohttp's
-        waiting += [found for found in (*below, each.__cause__, each.__context__) if found is not None]
-        if isinstance(each, BaseExceptionGroup):
-            waiting += each.exceptions
 
 
 def _is_from(error: BaseException | None, package: str) -> bool:

@@ -45,7 +45,7 @@ def _engines(checked: Checked) -> Iterator[Fault]:
         else:
             remedy = suggest(node.engine, spec.engines, "engines")
             found = f"there is no engine {node.engine!r}"
-            yield error(("nodes", name, "engine"), found, f"{remedy}; declare it under `engines`")
+            yield error(("nodes", name, "engine"), found, f"declare it under `engines`; {remedy}")
 
 
 def _servers(checked: Checked) -> Iterator[Fault]:
@@ -55,7 +55,7 @@ def _servers(checked: Checked) -> Iterator[Fault]:
             named = server_of(reference)
             # The server alone: its tools are known when the build has asked it.
             if named is not None and named[0] not in servers:
-                remedy = f"{suggest(named[0], servers, 'servers')}; declare it under `mcp`"
+                remedy = f"declare it under `mcp`; {suggest(named[0], servers, 'servers')}"
                 place = ("nodes", name, "tools", position)
                 yield error(place, f"there is no MCP server {named[0]!r}", remedy)
 

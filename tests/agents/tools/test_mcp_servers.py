@@ -313,11 +313,12 @@ def test_literal_secrets_are_refused_and_not_shown(folder: Path, mcp: str) -> No
         ("{fares: {command: [python, -c, 'import os']}}", "'python': the program is not beside"),
         ("{fares: {command: [sh, -c, 'echo']}}", "'sh': the program is not beside"),
         ("{fares: {command: [python, ../fares.py]}}", "'python': the program is not beside"),
-        ("{fares: {command: [python, -m, os]}}", "'python': the program is not beside"),
+        ("{fares: {command: [python, -m, os]}}", "'os' is part of the standard library"),
+        ("{fares: {command: [python, -m, far.server]}}", "add `imports: [far.server]` if"),
         ("{fares: {}}", "has a `command` or a `url`"),
         ("{other: {command: [python, fares.py]}}", "there is no MCP server 'fares'"),
         ("{fares: {command: [python, fares.py], only: [nothing]}}", "unknown tools ['nothing']"),
-        ('{fares: {url: "http://127.0.0.1:9/mcp"}}', "cannot be reached at 'http://127.0.0.1:9/mcp'"),
+        ('{fares: {url: "http://127.0.0.1:9/mcp"}}', "nothing listens at http://127.0.0.1:9/mcp"),
     ],
 )
 def test_servers_that_may_not_or_cannot_be_had_are_faults(folder: Path, mcp: str, found: str) -> None:
