@@ -314,7 +314,7 @@ def test_literal_secrets_are_refused_and_not_shown(folder: Path, mcp: str) -> No
         ("{fares: {command: [sh, -c, 'echo']}}", "'sh': the program is not beside"),
         ("{fares: {command: [python, ../fares.py]}}", "'python': the program is not beside"),
         ("{fares: {command: [python, -m, os]}}", "'os' is part of the standard library"),
-        ("{fares: {command: [python, -m, far.server]}}", "add `imports: [far.server]` if"),
+        ("{fares: {command: [python, -m, far.server]}}", "add `imports: [far]` if"),
         ("{fares: {}}", "has a `command` or a `url`"),
         ("{other: {command: [python, fares.py]}}", "there is no MCP server 'fares'"),
         ("{fares: {command: [python, fares.py], only: [nothing]}}", "unknown tools ['nothing']"),
