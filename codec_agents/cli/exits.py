@@ -117,14 +117,18 @@ def message_of(error: BaseException) -> str:
     # Without a file it was raised here, with a message that is whole.
     if not isinstance(error, OSError) or (error.filename is None and error.errno not in FULL):
         return str(error)
-    remedy = REMEDIES.get(type(error), FULL_REMEDY if error.errno in FULL else "")
+    remedy = REMEDIES.get(type(error)) or REMEDIES_OF_SYSTEMS.get(error.errno or 0, "")
     # The system names no file where a write fails: the file, or the standard output, is open by then.
     place = "the output" if error.filename is None else error.filename
     return f"cannot use {place}: {error.strerror}{remedy and f'; {remedy}'}"
 
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-FULL_REMEDY = "free some space, or write to another place"
+REMEDIES_OF_SYSTEMS = {
+    **dict.fromkeys(FULL, "free some space, or write to another place"),
+    errno.EROFS: "write to another place",
+}
+"""Remedies by the number of an error, where Python has no class for it."""
 REMEDIES: dict[type[OSError], str] = {
     FileNotFoundError: "name an existing file, or for a new file an existing folder",
     NotADirectoryError: "name a file in a folder",

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from codec_agents.exceptions import RecordBusyError, RecordError
 
 BINARY: int = getattr(os, "O_BINARY", 0)
 """Without it, Windows changes line ends; other systems have no such flag."""
+
+UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+"""Errors of places that are there, and take no files."""
 
 PRIVATE = 0o600
 """Read and write for the owner alone: a record holds every prompt, answer and result of a tool."""
@@ -141,9 +145,8 @@ def _refuse_sources(descriptor: int, path: str | Path, sources: Iterable[str | P
 
 
 def _refused(path: str | Path, error: OSError) -> RecordError:
-    return RecordError(
-        f"cannot write the record {path}: {error.strerror or error}; name a file in an existing folder"
-    )
+    where = "a folder that can be written to" if error.errno in UNWRITABLE else "an existing folder"
+    return RecordError(f"cannot write the record {path}: {error.strerror or error}; name a file in {where}")
 
 
 @contextmanager
@@ -181,7 +184,9 @@ def replacing(path: str | Path, *, private: bool = False) -> Iterator[Path]:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        part.unlink(missing_ok=True)
+        # Where even this is refused, nothing was written; the error that says so is on its way already.
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def write_whole(path: str | Path, content: bytes, *, private: bool = False) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from codec_agents.cli.exits import message_of
 from codec_agents.exceptions import RecordError
 from codec_agents.records import writer
 from codec_agents.records.files import replacing, write_whole
@@ -163,3 +164,19 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
 def test_a_device_is_written_to_and_not_replaced() -> None:
     with replacing(os.devnull) as part:
         assert part == Path(os.devnull)
+
+
+def test_a_read_only_file_system_is_named_with_the_file_and_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Any, *_arguments: Any, **_options: Any) -> Any:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)  # such a system refuses this too, of a file that is not there
+    with pytest.raises(OSError, match="Read-only") as caught:
+        write_whole(tmp_path / "page.html", b"x")
+    assert caught.value.filename == str(tmp_path / "page.html")
+    assert message_of(caught.value).endswith("Read-only file system; write to another place")
+    with pytest.raises(RecordError, match="name a file in a folder that can be written to"):
+        desk().run({"q": "go"}, record=tmp_path / "run.jsonl")
