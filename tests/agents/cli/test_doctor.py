@@ -124,7 +124,7 @@ async def test_a_codec_server_that_is_declared_as_another_kind_is_told_by_its_ma
     pytest.importorskip("uvicorn", reason="needs the extra `server`")
     with scripted_server(bundled_map("demo/bytes"), lambda _: "hello", name="small") as running:
         file = tmp_path / "other.yaml"
-        file.write_text((PIPELINE % (running.url, "demo/words")).replace("kind: vllm", f"kind: {kind}"))
+        file.write_text(PIPELINE % (kind, running.url, "demo/words"))
         asked = await anyio.to_thread.run_sync(CliRunner().invoke, main, ["doctor", str(file), "--json"])
         assert asked.exit_code == exits.ENGINE_FAILED
         assert checks(asked)["tokenizer"][0] == "failed"
