@@ -31,6 +31,7 @@ from codec_agents.exceptions import (
 )
 from codec_agents.faults import Fault, suggest
 from codec_agents.graph.chat import Chat
+from codec_agents.graph.checks.nodes import DECLARE_ENGINE, DECLARE_SERVER
 from codec_agents.graph.kinds import Asking
 from codec_agents.graph.live import LiveObjects, unique
 from codec_agents.graph.policy import OVERFLOW_NAMES, Policy
@@ -135,7 +136,7 @@ class Resources:
         found = self._spec.engine_name(name)
         spec = self._spec.engine_of(name)
         if found is None or spec is None:
-            raise ResourceError(f"there is no engine {name!r}", "declare it under `engines`")
+            raise ResourceError(f"there is no engine {name!r}", DECLARE_ENGINE)
         if spec.kind == "live" and found in self._live.engines:
             engine: Engine = self._live.engines[found]
             try:
@@ -285,7 +286,7 @@ class Resources:
         """Return a server that has listed its tools; one that cannot be started is tried only once."""
         spec = self._spec.mcp.get(name)
         if spec is None:
-            raise ResourceError(f"there is no MCP server {name!r}", "declare it under `mcp`")
+            raise ResourceError(f"there is no MCP server {name!r}", DECLARE_SERVER)
         key = (name, spec.model_dump_json())
         if key not in self._servers:
             try:

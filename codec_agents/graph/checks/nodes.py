@@ -15,6 +15,10 @@ from codec_agents.graph.sources import CONSTRAINING_KINDS, HUB_PATTERN, TELLING_
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, StartsWith
 from codec_agents.references.callables import is_reference
 
+DECLARE_ENGINE = "give a URL, or declare it under `engines`; in Python, by `pipeline.engine(...)`"
+DECLARE_SERVER = "declare it under `mcp`; in Python, by `pipeline.mcp(...)`"
+"""Remedies for names that are not declared."""
+
 LEFT_OUT = " \t\n\r\v\f"
 """The white space before an answer that routers and conditions of loops leave out: that of `bytes.lstrip`."""
 
@@ -43,9 +47,9 @@ def _engines(checked: Checked) -> Iterator[Fault]:
             remedy = f"add `engine:` with one of {', '.join(spec.engines)}" if spec.engines else "declare one"
             yield error(("nodes", name), found, f"{remedy}, or give a URL")
         else:
-            remedy = suggest(node.engine, spec.engines, "engines")
+            others = f"; {suggest(node.engine, spec.engines, 'engines')}" if spec.engines else ""
             found = f"there is no engine {node.engine!r}"
-            yield error(("nodes", name, "engine"), found, f"declare it under `engines`; {remedy}")
+            yield error(("nodes", name, "engine"), found, f"{DECLARE_ENGINE}{others}")
 
 
 def _servers(checked: Checked) -> Iterator[Fault]:
@@ -55,17 +59,17 @@ def _servers(checked: Checked) -> Iterator[Fault]:
             named = server_of(reference)
             # The server alone: its tools are known when the build has asked it.
             if named is not None and named[0] not in servers:
-                remedy = f"declare it under `mcp`; {suggest(named[0], servers, 'servers')}"
+                others = f"; {suggest(named[0], servers, 'servers')}" if servers else ""
                 place = ("nodes", name, "tools", position)
-                yield error(place, f"there is no MCP server {named[0]!r}", remedy)
+                yield error(place, f"there is no MCP server {named[0]!r}", f"{DECLARE_SERVER}{others}")
 
 
 def _map_remedy(model: str | None) -> str:
     """Return where the map of a model may come from; many engines call models as the hub does."""
     files = "the model's folder, its tokenizer.json or .gguf file, or a map"
     if model is not None and re.fullmatch(HUB_PATTERN, model):
-        return f"add `map: hf:{model}`, which fetches its tokenizer once, or {files}"
-    return f"add `map:` with {files}, or `hf:org/model`"
+        return f"name as its `map` hf:{model}, which fetches its tokenizer once, or {files}"
+    return f"name as its `map` {files}, or `hf:org/model`"
 
 
 def _maps(checked: Checked) -> Iterator[Fault]:
