@@ -227,6 +227,7 @@ release: $(TOOLS)/ready  ## Build wheel and sdist into dist/, check them, and ru
 	@rm -rf dist $(RELEASE)
 	@$(TOOLS)/bin/python -m build --outdir dist . >/dev/null
 	@$(TOOLS)/bin/python -m twine check --strict dist/*
+	@test -z "$$GITHUB_REPOSITORY" || unzip -p dist/*.whl '*/METADATA' | grep -q "^Project-URL: Repository, .*/$$GITHUB_REPOSITORY$$"
 	@$(PYTHON) -m venv $(RELEASE)
 	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	@cd $(RELEASE) && bin/python -P -m codec_agents.cli --version && COLUMNS=110 bin/codec-agents demo >demo.txt && tail -1 demo.txt
