@@ -152,7 +152,7 @@ $(DBOS)/ready: pyproject.toml
 	@touch $@
 
 test-dbos: $(DBOS)/ready  ## Durable runs on DBOS, killed at every step.
-	@$(DBOS)/bin/python -m pytest tests/agents/scale -k durable -m "slow or not slow"
+	@$(DBOS)/bin/python -m pytest tests/agents/scale tests/test_docs.py -k durable -m "slow or not slow"
 
 $(REAL)/ready: pyproject.toml
 	@test -x $(REAL)/bin/python || $(PYTHON) -m venv $(REAL)
