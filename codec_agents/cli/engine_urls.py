@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,7 +11,15 @@ if TYPE_CHECKING:
     from codec_agents.engines.base import Engine
 
 
-def engine_at(url: str, kind: str, name: str, key: str | None, *, param_hint: str) -> Engine:
+def engine_at(
+    url: str,
+    kind: str,
+    name: str,
+    key: str | None,
+    *,
+    param_hint: str,
+    options: Mapping[str, Any] | None = None,
+) -> Engine:
     """Return a client of an engine.
 
     Raises:
@@ -19,6 +28,6 @@ def engine_at(url: str, kind: str, name: str, key: str | None, *, param_hint: st
     from codec_agents.engines.factory import make_engine
 
     try:
-        return make_engine(kind, name=name, url=url, api_key=key)
+        return make_engine(kind, name=name, url=url, api_key=key, options=options)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=param_hint) from error

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from codec_agents.server.gateway.store import Store
 
 KINDS = ("auto", "vllm", "sglang", "llamacpp", "codec")
+MODES = ("raw", "temperature", "processed")
+"""As `codec_agents.engines.values.LogprobMode`, which would load the engines for a page of help."""
+
 WITH_SESSIONS = frozenset({"vllm", "sglang", "codec"})
 """Kinds of engines whose requests have a place for the name of a session."""
 
@@ -105,6 +108,11 @@ def _as_words(option: click.Option, value: Any, place: str) -> Any:
     "--record-logprobs",
     is_flag=True,
     help="Ask the engine for the log probability of each id, for the records.",
+)
+@click.option(
+    "--logprob-mode",
+    type=click.Choice(MODES),
+    help="What the engine computes them from.  [default: as servers of its kind do]",
 )
 @click.option(
     "--memory",
@@ -201,7 +209,9 @@ def _gateway(settings: Any, options: Mapping[str, Any]) -> Gateway:
         raise click.UsageError("--record-logprobs needs --record")
     kind, key_env = options["kind"], options["engine_key_env"]
     key = None if key_env is None else secret(key_env)
-    engine = engine_at(options["engine"], kind, options["model"], key, param_hint="--engine")
+    mode = options["logprob_mode"]
+    of_kind = {} if mode is None else {"logprob_mode": mode}
+    engine = engine_at(options["engine"], kind, options["model"], key, param_hint="--engine", options=of_kind)
     # If left out, it is on for engines whose requests have a place for a session.
     sessions = kind in WITH_SESSIONS if options["affinity"] is None else options["affinity"]
     kept = options["reasoning"]

@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
 from click.testing import CliRunner
 
 from codec_agents.cli import exits
-from codec_agents.cli.commands.gateway import command
+from codec_agents.cli.commands.gateway import MODES, command
+from codec_agents.engines.values import LogprobMode
 from codec_agents.records.reader import read_record
 from codec_agents.records.trajectories import trajectories_of
 from codec_agents.server import SqliteStore
@@ -28,7 +30,7 @@ pytest.importorskip("uvicorn", reason="needs the extra `server`")
 def test_its_options_may_be_in_a_file_and_conversations_outlast_it(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text(
         "gateway: {map: demo/words, port: 0, kind: codec, store: kept.db, record: runs, "
-        "record-logprobs: true}\n"
+        "record-logprobs: true, logprob-mode: processed}\n"
     )
     with scripted_server(bundled_map("demo/words"), lambda _: "Hello.", name="default") as upstream:
         lineages = []
@@ -52,6 +54,11 @@ def test_its_options_may_be_in_a_file_and_conversations_outlast_it(tmp_path: Pat
     [record] = (tmp_path / "runs").glob("*.jsonl")
     [row] = trajectories_of(read_record(record))
     assert (len(row.turn_starts), row.logprobs is not None) == (2, True)
+    assert row.logprob_mode == "processed"
+
+
+def test_its_modes_of_log_probabilities_are_those_of_engines() -> None:
+    assert get_args(LogprobMode) == MODES
 
 
 ENGINE = ("--engine", "http://127.0.0.1:1", "--map", "demo/words")
