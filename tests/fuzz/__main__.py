@@ -15,6 +15,9 @@ from tests.fuzz.targets import CORPUS, TARGETS, load
 
 PACKAGES = ["codec_core", "codec_agents.records", "codec_agents.server.apis", "codec_agents.server.bodies"]
 
+BROKEN = ["codec_core.merging.rank_engine"]
+"""Under Python 3.11 atheris changes what its loops do: a function there becomes a number."""
+
 
 def keep(name, data):
     """Write a find to the corpus of a target."""
@@ -29,7 +32,7 @@ def fuzz(name, seconds):
     """Fuzz one target in this process, which ends with it."""
     import atheris
 
-    with atheris.instrument_imports(include=PACKAGES):
+    with atheris.instrument_imports(include=PACKAGES, exclude=BROKEN):
         target = load(name)
 
     def one(data):
