@@ -68,10 +68,16 @@ costs a hash."""
 
 
 class Lineage:
-    """Finds the turns of one store."""
+    """Finds the turns of one store.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        store: the store.
+        most_compared: the most messages of one request that are compared, if it has not half as many itself.
+    """
+
+    def __init__(self, store: Store, *, most_compared: int = MOST_COMPARED) -> None:
         self.store = store
+        self._most_compared = most_compared
         self.mint = Mint(store.secret)
 
     def find(
@@ -96,7 +102,8 @@ class Lineage:
 
     def _deepest(self, history: History, turns: Sequence[int]) -> tuple[int, list[Node]]:
         """Return the last of the model's turns that is known, and the nodes that it may be."""
-        keys, compared, first = [history.keys[turn] for turn in turns], _Compared(history.messages), 0
+        keys, first = [history.keys[turn] for turn in turns], 0
+        compared = _Compared(history.messages, self._most_compared)
         while first < len(turns):
             found = self.store.find(keys[first:])
             if not found:
@@ -139,7 +146,7 @@ class Lineage:
         openings = (history.origin if node is None else node.key, history.keys[found.place + 1])
         near = [each for opening in openings for each in self.store.children(opening)]
         known = [each for each in near if _nonce(each.parent) == _nonce(node)]
-        left, compared = MOST_COMPARED, list[Node]()
+        left, compared = self._most_compared, list[Node]()
         for each in reversed(known):
             left -= len(each.messages)
             if left < 0 and compared:
@@ -172,11 +179,12 @@ class _Compared:
 
     Args:
         messages: those of the request.
+        most: how many are compared, if the request has not half as many itself.
     """
 
-    def __init__(self, messages: Sequence[Message]) -> None:
+    def __init__(self, messages: Sequence[Message], most: int) -> None:
         self._messages = messages
-        self._left = max(MOST_COMPARED, 2 * len(messages))
+        self._left = max(most, 2 * len(messages))
         self._same: dict[bytes, bool] = {}
         """Whether everything up to a turn is the same, by its number."""
 

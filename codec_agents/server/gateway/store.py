@@ -147,12 +147,14 @@ class MemoryStore:
         max_age: float = DEFAULT_AGE,
         secret: bytes | None = None,
         clock: Callable[[], float] = time.monotonic,
+        most_aged: int = MOST_AGED,
     ) -> None:
         self.secret = secret or new_secret()
         self.accesses = 0
         self.size = 0
         self._max_bytes = max_bytes
         self._max_age = max_age
+        self._most_aged = most_aged
         self._clock = clock
         self._count = 0
         self._by_key: dict[bytes, list[Node]] = {}
@@ -234,7 +236,7 @@ class MemoryStore:
         while self._leaves:
             # Leaves are in the order of their use, so the first decides for all.
             nonce, used = next(iter(self._leaves.items()))
-            if self.size <= self._max_bytes and (used >= oldest or dropped >= MOST_AGED):
+            if self.size <= self._max_bytes and (used >= oldest or dropped >= self._most_aged):
                 return
             dropped += 1
             self._drop(self._by_nonce[nonce])

@@ -12,7 +12,6 @@ import pytest
 
 from codec_agents.dialects import Message, MessageCall
 from codec_agents.exceptions import PromptError
-from codec_agents.server.gateway import lineage as lineages
 from codec_agents.server.gateway.continuation import ReasoningRules
 from codec_agents.server.gateway.history import Asked, history_of
 from codec_agents.server.gateway.lineage import MOST_CUT, Lineage
@@ -340,10 +339,7 @@ def test_a_history_with_other_reasoning_is_compared_in_linear_time(qwen: Bench) 
     assert calls(400) < 2.5 * calls(200)
 
 
-def test_of_many_turns_behind_many_equal_messages_few_are_compared(
-    qwen: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lineages, "MOST_COMPARED", 1_000)
+def test_of_many_turns_behind_many_equal_messages_few_are_compared(qwen: Bench) -> None:
     answer = Message(role="assistant", content="a")
     said = [*[user("x"), answer] * 50, user("y")]
 
@@ -352,7 +348,7 @@ def test_of_many_turns_behind_many_equal_messages_few_are_compared(
         store = MemoryStore()
         for _ in range(turns):
             store.add(stored(None, said, last, history.keys[len(said)], history.keys[0]))
-        lineage = Lineage(store)
+        lineage = Lineage(store, most_compared=1_000)
         return calls_of(lambda: lineage.find(history, b"t"), in_c=False)
 
     for last in (answer, Message(role="assistant", content="b")):

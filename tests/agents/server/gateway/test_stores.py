@@ -13,7 +13,6 @@ from codec_agents.dialects import Message, MessageCall
 from codec_agents.exceptions import StoreError
 from codec_agents.server import Gateway, ScriptedBackend
 from codec_agents.server.backends.conversation_file import ConversationFile
-from codec_agents.server.gateway import store as stores
 from codec_agents.server.gateway.mint import Mint, new_nonce
 from codec_agents.server.gateway.sqlite_store import SqliteStore
 from codec_agents.server.gateway.store import MOST_SIBLINGS, MemoryStore
@@ -72,10 +71,9 @@ def test_what_was_stored_is_read_back_equal_and_whole(tmp_path: Path) -> None:
     again.close()
 
 
-def test_few_of_the_turns_that_are_too_old_are_dropped_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "MOST_AGED", 3)
+def test_few_of_the_turns_that_are_too_old_are_dropped_at_once() -> None:
     now = [0.0]
-    store = MemoryStore(max_age=10, clock=lambda: now[0])
+    store = MemoryStore(max_age=10, clock=lambda: now[0], most_aged=3)
     for _ in range(8):
         store.add(node())
     now[0] = 20
