@@ -171,7 +171,8 @@ class Maps:
             return f"no file {file.name!r} in {file.parent.absolute()}", remedy
         if isinstance(error, OSError):
             return f"cannot read {str(file)!r}: {error.strerror}", _MAP_SOURCES
-        return f"{str(file)!r}: {error}", _MAP_SOURCES
+        said = str(error)
+        return said if str(file) in said else f"{str(file)!r}: {said}", _MAP_SOURCES
 
 
 ELSEWHERE = (

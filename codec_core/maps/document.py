@@ -201,10 +201,15 @@ def read_map(path: str | os.PathLike[str]) -> TokenizerMap:
 
     Raises:
         OSError: the file cannot be read.
-        TokenizerMapValidationError: it does not hold a map, or one that breaks the protocol.
+        TokenizerMapValidationError: it does not hold a map, or one that breaks the protocol; the message
+            names the file.
     """
     with open(path, "rb") as file:  # noqa: PTH123 - pathlib alone is a twentieth of the import time
-        return parse_map(file.read(MAX_MAP_BYTES + 1))
+        data = file.read(MAX_MAP_BYTES + 1)
+    try:
+        return parse_map(data)
+    except TokenizerMapValidationError as error:
+        raise TokenizerMapValidationError(f"{os.fspath(path)}: {error}") from error
 
 
 def _check_size(data: bytes) -> None:

@@ -85,6 +85,25 @@ def test_build_tells_a_file_that_it_cannot_read(tmp_path: Path) -> None:
     assert "neither tokenizer.json" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_a_damaged_map_is_named(command: str, tmp_path: Path) -> None:
+    (tmp_path / "half.json").write_text('{"id": "a/b"}')
+    result = maps(command, str(tmp_path / "half.json"))
+    assert result.exit_code == exits.DATA_UNUSABLE
+    assert f"{tmp_path / 'half.json'}: not a tokenizer map: Object missing" in result.stderr
+
+
+def test_a_damaged_map_of_a_node_is_named_once(tmp_path: Path) -> None:
+    (tmp_path / "half.json").write_text('{"id": "a/b"}')
+    (tmp_path / "one.yaml").write_text(
+        'pipeline: one\nengines: {A: {kind: scripted, script: "so"}}\n'
+        'nodes: {m: {engine: A, map: half.json, prompt: "{q}"}}\nedges: [q -> m, m -> out]\n'
+    )
+    done = CliRunner().invoke(main, ["check", str(tmp_path / "one.yaml")])
+    assert done.exit_code == exits.FAULTS
+    assert done.output.count("half.json") == 1
+
+
 def test_build_says_of_a_map_that_it_is_one(map_file: Path) -> None:
     result = maps("build", str(map_file), "--id", "a/b")
     assert result.exit_code == exits.DATA_UNUSABLE
