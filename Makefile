@@ -130,7 +130,9 @@ TRAINER_verifiers = verifiers==0.4.0
 	@touch $@
 
 test-trainers: .venv-$(NAME)/ready  ## A trainer's own code on our adapters: NAME=trl, verl or verifiers.
-	@.venv-$(NAME)/bin/python -m pytest -q -W ignore tests/trainers/test_$(NAME).py tests/agents/records/test_exporters.py
+	@.venv-$(NAME)/bin/python -m pytest -q -W ignore tests/trainers/test_$(NAME).py \
+	  tests/agents/records/test_exporters.py tests/agents/records/test_export_commands.py \
+	  $(if $(filter verl,$(NAME)),tests/test_docs.py -k "not test_docs or training")
 
 # Ray and DBOS have environments of their own.
 RAY := .venv-ray
