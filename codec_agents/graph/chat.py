@@ -7,7 +7,7 @@ dialect turns a declaration into token ids once, when the pipeline is built.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
@@ -63,6 +63,14 @@ class ChatPiece(Declared):
     text: str | None = None
     """Literal text; braces have no meaning here."""
     slot: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_piece(cls, value: Any) -> Any:
+        """Refuse a text alone: whether braces in it are a slot, only the name of its kind tells."""
+        if isinstance(value, str):
+            raise PydanticCustomError("piece", "a piece is {token: NAME}, {text: TEXT} or {slot: NAME}")
+        return value
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from codec_agents.graph import Chat, ChatPiece, RawPrompt, Slot, Text, parse_template
+from codec_agents.exceptions import PipelineError
+from codec_agents.graph import Chat, ChatPiece, Declaration, RawPrompt, Slot, Text, parse_template
 from codec_agents.graph.templates import TemplateError
 
 
@@ -108,6 +109,14 @@ def test_a_raw_prompt_keeps_braces_as_text():
 def test_a_piece_is_exactly_one_thing(fields):
     with pytest.raises(ValidationError, match="exactly one"):
         ChatPiece(**fields)
+
+
+def test_a_piece_that_is_a_text_is_told_its_forms():
+    text = "pipeline: p\nnodes: {m: {map: demo/bytes, prompt: ['Title: {q}']}}\nedges: [q -> m, m -> out]\n"
+    with pytest.raises(
+        PipelineError, match=r"prompt\[0\]: a piece is {token: NAME}, {text: TEXT} or {slot: NAME}"
+    ):
+        Declaration.from_yaml(text)
 
 
 @pytest.mark.parametrize("name", ["x\n", "", "a b", "1"])
