@@ -66,8 +66,10 @@ async def test_chunks_and_the_end_come_through(reading):
 
 
 async def test_a_deadline_that_moves_on_is_not_met(reading):
-    source, timeout = reading(lambda: begun + 0.5, 0.2, 0.2, 0.2)
-    for expected in (b"x", b"x", b"x", None):
+    # Together the reads take longer than the time that each of them has.
+    reads = 30
+    source, timeout = reading(lambda: begun + 0.5, *[0.02] * reads)
+    for expected in [*[b"x"] * reads, None]:
         begun = anyio.current_time()
         assert await timeout.next(source) == expected
     timeout.close()

@@ -375,8 +375,7 @@ class TestEngines:
     )
     async def test_silence(self, answer: bytes, phase: str) -> None:
         async with RawServer(answer, hang=True) as server:
-            timeouts = {"first_id": 0.2, "idle": 0.2}
-            error = await self.failure(codec_model(server.url, timeouts=timeouts))
+            error = await self.failure(codec_model(server.url, timeouts={phase: 0.2}))
         assert isinstance(error.cause, EngineTimeoutError)
         assert error.cause.phase == phase
 
