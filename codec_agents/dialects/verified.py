@@ -84,7 +84,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     "llama3-pythonic": ("the chat template tool_chat_template_llama3.2_pythonic of vllm-examples",),
     "llama4": ("the chat template llama4 of axolotl",),
     "llama4-pythonic": ("the chat template tool_chat_template_llama4_pythonic of vllm-examples",),
-    "mimo-v2.6": ("the chat template MiMo-V2.5",),
+    "mimo-v2.6": ("a transcription of the chat template MiMo-V2.5",),
     "minimax-m2": ("the chat template MiniMax-M2",),
     "minimax-m2.5": ("renderers 0.1.12 (minimax-m2)",),
     "minimax-m3": ("the chat template MiniMax-M3",),
@@ -112,7 +112,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     "olmo-3": ("the chat template Olmo-3.1-32B-Instruct",),
     "phi3": ("the chat template microsoft-Phi-3.5-mini-instruct",),
     "phi4": ("the chat template phi_4 of axolotl",),
-    "phi4-mini": ("the chat template Phi-4-mini-instruct",),
+    "phi4-mini": ("a transcription of the chat template Phi-4-mini-instruct",),
     "qwen2.5": ("the chat template Qwen-Qwen2.5-7B-Instruct",),
     "qwen3": (
         "the chat template Qwen-Qwen3-0.6B",

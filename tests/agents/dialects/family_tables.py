@@ -48,7 +48,8 @@ def title(source: Source) -> str:
     """Return what a reference is called."""
     if source.template:
         carrier = "" if source.package in ("llama.cpp", "hub") else f" of {source.package}"
-        return f"the chat template {source.template.removesuffix('.jinja')}{carrier}"
+        what = "a transcription of the chat template" if source.transcribed else "the chat template"
+        return f"{what} {source.template.removesuffix('.jinja')}{carrier}"
     if source.common:
         return f"mistral-common 1.13.1 ({source.common.removeprefix('.')})"
     if source.renderer:

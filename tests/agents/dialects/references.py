@@ -54,6 +54,8 @@ class Source:
         null_text: whether a turn without text has no content instead of an empty one, which is written too.
         removes: patterns of what is left out of the reference's texts, with the reason.
         thinks_when_asked: whether the reference knows reasoning only where thinking is on.
+        transcribed: whether the template is put together from what others quote of it, since no package has
+            it: a weaker reference, and called so wherever it is named.
     """
 
     dialect: str
@@ -73,6 +75,7 @@ class Source:
     null_text: bool = False
     removes: Mapping[str, str] = field(default_factory=dict)
     thinks_when_asked: bool = False
+    transcribed: bool = False
 
     @property
     def name(self) -> str:
