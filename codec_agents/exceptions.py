@@ -29,6 +29,7 @@
     │       └── MapMismatchError                the server uses another vocabulary than the node
     ├── StoreError                              conversations, or an index of runs, that cannot be used
     │   └── UnfitStoreError                     it is damaged, or of another version or program
+    ├── MessageTooLongError (ValueError)        a line to `codec-agents mcp` that is longer than any message
     ├── BatchError (ValueError)                 a batch whose inputs or files cannot be used
     ├── DurableError                            a durable run that cannot be started, answered or gone on with
     │   ├── DurableNotFoundError                there is no durable run of this id

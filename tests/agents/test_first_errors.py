@@ -105,7 +105,7 @@ def test_a_missing_map_file_names_the_folder_that_was_searched(tmp_path: Path) -
 
 def test_a_damaged_map_names_its_file(tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text('{"id": "own"}', encoding="utf-8")
-    with pytest.raises(PipelineError, match=r"own\.json': not a tokenizer map: .* `version`"):
+    with pytest.raises(PipelineError, match=r"own\.json: not a tokenizer map: .* `version`"):
         chain(map_name=str(tmp_path / "own.json")).build()
 
 
