@@ -210,13 +210,11 @@ class PromptReader:
         return True
 
     def _system(self, reading: _Reading) -> bool:
-        # Behind other turns than the system's, a turn of the family's own words is one of the chat.
-        told = filter(reading.begins, self._forms.implied_turns)
-        if not reading.spoken and (turn := next(told, "")):
-            reading.add(Message(role="system"), turn, reading.place + len(turn), implied=True)
-            return True
         form = self._forms.system
         found = form.match(reading.text, reading.place) if form is not None else None
+        if turn := self._implied_turn(reading, found.end() if found is not None else reading.place):
+            reading.add(Message(role="system"), turn, reading.place + len(turn), implied=True)
+            return True
         if found is None or not self._is_system(found, reading):
             return False
         content = found["content"]
@@ -236,6 +234,27 @@ class PromptReader:
         message = Message(role="system", content=content)
         reading.add(message, found["content"], found.end(), implied=implied)
         return True
+
+    def _implied_turn(self, reading: _Reading, end: int) -> str:
+        """Return the turn at the place that no message stands for; "" where there is none.
+
+        Args:
+            reading: the reading.
+            end: where a turn of the system's form ends there; the place where there is none.
+        """
+        # Each is written once, before all turns but the system's: others of its words are of the chat. So is
+        # a longer one that begins like it, where no token ends it.
+        if reading.spoken:
+            return ""
+        written = {turn.text for turn in reading.turns if turn.implied}
+        return next(
+            (
+                turn
+                for turn in filter(reading.begins, self._forms.implied_turns)
+                if reading.place + len(turn) >= end and reading.prompt.named(turn) not in written
+            ),
+            "",
+        )
 
     def _is_system(self, found: re.Match[str], reading: _Reading) -> bool:
         """Return whether what a system turn's form fits is one.
