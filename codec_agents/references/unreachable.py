@@ -9,6 +9,9 @@ from collections.abc import Iterator
 MAX_CHAIN = 20
 """Causes of one exception that are looked at: chains can be circular."""
 
+_OTHER_HOST = ", certificate is not valid for"
+"""OpenSSL's words behind `Hostname mismatch` and `IP address mismatch`."""
+
 
 def unreachable(error: BaseException, url: str) -> str:
     """Return one sentence on why no connection to a URL was made.
@@ -22,6 +25,8 @@ def unreachable(error: BaseException, url: str) -> str:
         # aiohttp's own classes are `SSLError`s without a reason; the one with it is further down the chain.
         if isinstance(each, ssl.SSLError) and not type(each).__module__.startswith("aiohttp"):
             reason = getattr(each, "verify_message", None) or each.reason or "the handshake failed"
+            # Behind it is the host, which may be the value of a variable: the URL shows what may be shown.
+            reason = reason.partition(_OTHER_HOST)[0]
             return f"the certificate or the TLS of {url} is not accepted: {reason}"
         if isinstance(each, socket.gaierror):
             return f"the host of {url} is not known"
