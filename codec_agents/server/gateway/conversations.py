@@ -8,8 +8,9 @@ Rules that hold in this file:
 - Nothing in proportion to a long history or answer happens on the event loop: neither a look-up in the
   store, nor a comparison with the turns that are found, nor the storing of a turn. Whatever waits for a disk
   happens in a thread.
-- One thread stores turns, in the order in which their answers end. Storing is not cancelled: of a client
-  that leaves, the turn is kept as far as it was delivered.
+- Turns that are stored in a thread are stored by one, in the order in which their answers end. Storing is
+  not cancelled: of a client that leaves, the turn is kept as far as it was delivered.
+- The event loop alone counts.
 """
 
 from __future__ import annotations
@@ -167,18 +168,22 @@ class Conversations:
                 pass
         return await self._workers.run_beside(looking)
 
-    async def storing(self, step: Callable[[], None], size: int) -> None:
+    async def storing(self, step: Callable[[], Node], size: int) -> None:
         """Run a step that stores a turn; it runs to its end even if the caller is cancelled.
 
         Args:
-            step: makes the turn and calls `keep`.
+            step: makes the turn, calls `keep` and returns it.
             size: the ids and characters of the turn.
         """
         with anyio.CancelScope(shield=True):
             if size <= LOOP_BYTES and not self._waits and self.records is None:
-                await self.store.use(step)
+                node = await self.store.use(step)
             else:
-                await self._writer.run_beside(step)
+                node = await self._writer.run_beside(step)
+        if node.partial:
+            self.counts.broken += 1
+        else:
+            self.counts.stored += 1
 
     def keep(self, conversation: str, node: Node, capture: Capture | None) -> None:
         """Write a turn to the record of its conversation, and store it.
@@ -193,11 +198,6 @@ class Conversations:
         if self.records is not None and capture is not None:
             self.records.write(conversation, node, capture)
         self.store.add(node)
-        # Counted by the thread that stores, which is one at a time.
-        if node.partial:
-            self.counts.broken += 1
-        else:
-            self.counts.stored += 1
 
     def new_id(self, prefix: str, tenant: bytes, nonce: bytes, number: int) -> str:
         """Return an id that a client gets."""
@@ -327,8 +327,8 @@ class Exchange:
         step = partial(self._keep, reason, self.capture, broken=broken)
         await self._conversations.storing(step, self._size)
 
-    def _keep(self, reason: str | None, capture: Capture | None, *, broken: bool) -> None:
-        """Store the turn; in a thread, while the exchange waits for it."""
+    def _keep(self, reason: str | None, capture: Capture | None, *, broken: bool) -> Node:
+        """Store the turn, and return it; in a thread, while the exchange waits for it."""
         turn = Message(
             role="assistant",
             content="".join(self._texts["answer"]),
@@ -353,6 +353,7 @@ class Exchange:
         )
         self._conversations.keep(self.session, node, capture)
         self.node = node
+        return node
 
     def _lasting_system(self) -> str | None:
         """Return the system text that the API keeps with a conversation: `instructions` are not."""

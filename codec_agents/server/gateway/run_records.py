@@ -184,9 +184,14 @@ class ConversationRecords:
             RecordError: it is no record.
             RecordDamagedError: a line is damaged.
         """
+        # Not under the lock: the turns of all other conversations would wait for a long record.
+        place = _read(self.path_of(conversation), self._most_ends)
+        if place is None:
+            return
         with self._lock:
-            place = _read(self.path_of(conversation), self._most_ends)
-            if place is not None:
+            known = self._places.get(conversation)
+            # A turn that was written meanwhile has left a later place.
+            if known is None or known.length < place.length:
                 self._places[conversation] = place
 
     def write(self, conversation: str, node: Node, capture: Capture) -> None:
@@ -268,9 +273,8 @@ class ConversationRecords:
     def _append(self, file: int, place: _Place, lines: Sequence[Line]) -> None:
         sealed = b"".join([place.chain.seal(encoded(line)) for line in lines])
         try:
-            write_line(
-                file, sealed, flush=False
-            )  # a flush takes milliseconds, for which all turns would wait
+            # Without a flush, which takes milliseconds, for which all turns would wait.
+            write_line(file, sealed, flush=False)
         except OSError:
             # Half a turn would be in the record, and one that waits would be written once more.
             os.ftruncate(file, place.length)

@@ -32,6 +32,7 @@ from codec_agents.server import (
 )
 from codec_agents.server.apis import request as requests
 from codec_agents.server.gateway import look_ups, tree
+from codec_agents.server.gateway.conversations import Counts
 from codec_agents.server.gateway.repeats import Sent
 from codec_agents.server.gateway.run_records import ConversationRecords
 from codec_agents.server.gateway.server import Gateway
@@ -676,6 +677,23 @@ async def test_turns_are_stored_and_recorded_beside_the_event_loop(
     assert loop not in threads
     stored = [step for step in order if not step.startswith("find")]
     assert stored == ["write begins", "write ends", "add begins", "add ends"] * 16
+
+
+@pytest.mark.parametrize("kept", ["in memory", "in a file"])
+async def test_turns_are_counted_by_the_event_loop_alone(kept: str, tmp_path: Path) -> None:
+    """Several threads that count lose counts."""
+    threads = set[int]()
+
+    class Watched(Counts):
+        def __setattr__(self, name: str, value: Any) -> None:
+            threads.add(threading.get_ident())
+            super().__setattr__(name, value)
+
+    store = MemoryStore() if kept == "in memory" else SqliteStore(tmp_path / "kept.db")
+    async with serving(store=store) as gateway:
+        counts = gateway.gateway.conversations.counts = Watched(Counter())
+        await gateway.ask(messages=[USER])
+    assert (threads, counts.stored) == ({threading.get_ident()}, 1)
 
 
 async def test_a_short_request_that_names_a_long_conversation_is_read_beside_the_event_loop(

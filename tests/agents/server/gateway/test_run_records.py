@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from codec_agents.records.reader import read_record
 from codec_agents.records.store import RunFilter, RunStore
 from codec_agents.records.trajectories import trajectories_of
 from codec_agents.records.writer import encoded
-from codec_agents.server.gateway.run_records import ConversationRecords
+from codec_agents.server.gateway import run_records
+from codec_agents.server.gateway.run_records import Capture, ConversationRecords
 from codec_agents.server.gateway.server import Gateway
 from codec_agents.server.gateway.store import MemoryStore
 from codec_agents.server.gateway.tree import Node
@@ -382,6 +384,37 @@ async def test_what_is_no_record_of_a_conversation_is_a_typed_error(
     records.path_of("c").write_bytes(b"".join(chain.seal(encoded(line)) for line in lines))
     with pytest.raises(RecordError, match="no record of a gateway's conversation"):
         records.prepare("c")
+
+
+async def test_turns_of_other_conversations_do_not_wait_for_a_record_that_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a record that was read go back behind a turn that was written meanwhile."""
+    written_turns, write = list[tuple[str, Node, Capture]](), ConversationRecords.write
+
+    def watched(records: ConversationRecords, *turn: Any) -> None:
+        written_turns.append(turn)
+        write(records, *turn)
+
+    monkeypatch.setattr(ConversationRecords, "write", watched)
+    async with serving(record=tmp_path) as gateway:
+        await talk(gateway, await talk(gateway, [], "Hi"), "On")
+    (_, first, capture), (_, second, after) = written_turns
+    records, read = ConversationRecords(tmp_path), run_records.read_record
+    records.write("long", first, capture)
+    lengths = list[int]()
+
+    def reading(path: Path) -> Any:
+        found = read(path)
+        with ThreadPoolExecutor(1) as pool:
+            for other in ("short", "long"):
+                pool.submit(records.write, other, second, after).result()
+        lengths.append(records.unread("long"))
+        return found
+
+    monkeypatch.setattr(run_records, "read_record", reading)
+    records.prepare("long")
+    assert (lengths, records.unread("long"), records.unread("short")) == ([0], 0, 0)
 
 
 async def test_a_pipe_among_the_records_is_a_typed_error(tmp_path: Path) -> None:
