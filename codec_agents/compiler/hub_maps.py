@@ -56,7 +56,7 @@ async def map_of_hub(
     map_id = map_id or id_of_name(model.model)
     if (folder := _local(model)) is not None:
         return await to_thread.run_sync(map_of_file, folder, map_id, cache)
-    endpoint = os.environ.get("HF_ENDPOINT") or ENDPOINT
+    endpoint = hub_endpoint()
     # The endpoint is part of it: a mirror may have another model under the same name.
     key = built_key(map_id, f"{endpoint}/{model}")
     if (kept := cache.read(key)) is not None:
@@ -104,6 +104,11 @@ def _config(file: Path, map_id: str) -> Config | None:
     except DialectError as error:
         _log.warning("the chat template of %s is not compared with a dialect: %s", map_id, error)
         return None
+
+
+def hub_endpoint() -> str:
+    """Return the URL of the hub: the one that the environment names, or the public one."""
+    return os.environ.get("HF_ENDPOINT") or ENDPOINT
 
 
 def _check_token_is_safe(endpoint: str, token: str | None) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from codec_agents.compiler.engine_maps import EngineMap, map_of_engine
-from codec_agents.compiler.hub_maps import local_folder, map_of_hub
+from codec_agents.compiler.hub_maps import hub_endpoint, local_folder, map_of_hub
 from codec_agents.compiler.map_files import id_of_name, key_of_id, map_of_file
 from codec_agents.compiler.own_templates import Config, own_config
 from codec_agents.concurrency.event_loop import run_in_own_loop
@@ -120,7 +120,7 @@ class Maps:
         if cached is not None:
             return cached
         if spec.hub is not None:
-            return _fetched(f"hf:{spec.hub}", partial(map_of_hub, spec.hub, spec.id, cache))
+            return _fetched(f"hf:{spec.hub}", partial(map_of_hub, spec.hub, spec.id, cache), hub_endpoint())
         if spec.url is not None:
             return _fetched(spec.url, partial(load_map, url=expand(spec.url), hash=spec.hash, cache=cache))
         if (map_id := spec.id or name) in BUNDLED_MAPS:
@@ -182,14 +182,23 @@ ELSEWHERE = (
 """The remedy where a map cannot be fetched."""
 
 
-def _fetched(url: str, fetch: Callable[[], Awaitable[TokenizerMap]]) -> TokenizerMap:
-    """Return a map from a URL. Errors show the URL as declared, without the values of variables."""
+def _fetched(
+    url: str, fetch: Callable[[], Awaitable[TokenizerMap]], server: str | None = None
+) -> TokenizerMap:
+    """Return a map from a URL. Errors show the URL as declared, without the values of variables.
+
+    Args:
+        url: as it is declared.
+        fetch: fetches the map.
+        server: the URL of the server that is asked, where `url` does not name it.
+    """
     import httpx
 
     try:
         return run_in_own_loop(fetch)
     except httpx.ConnectError as error:
-        raise ResourceError(f"the map cannot be fetched: {unreachable(error, url)}", ELSEWHERE) from error
+        what = "the map cannot be fetched" if server is None else f"the map cannot be fetched from {url}"
+        raise ResourceError(f"{what}: {unreachable(error, server or url)}", ELSEWHERE) from error
     except httpx.HTTPError as error:
         # Some errors of httpx have no text.
         reason = hide(str(error) or type(error).__name__, values_of(url))

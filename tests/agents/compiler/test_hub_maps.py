@@ -238,7 +238,7 @@ def test_what_the_library_of_the_hub_has_on_the_disk_is_used(server, tmp_path, m
 def test_no_hub_is_told_with_what_to_do(server, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://localhost:9")
     message = faults("hf:org/small")
-    assert "the map cannot be fetched from hf:org/small" in message
+    assert "the map cannot be fetched from hf:org/small: nothing listens at https://localhost:9;" in message
     assert "maps build hf:org/model -o map.json" in message
 
 

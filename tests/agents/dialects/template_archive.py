@@ -20,12 +20,14 @@ class Package(NamedTuple):
         name, version: the package.
         folder: where they are in it.
         source: whether that is its source archive.
+        fetched: whether pip can fetch it. vLLM's source archive it cannot: building its metadata needs torch.
     """
 
     name: str
     version: str
     folder: str
     source: bool = False
+    fetched: bool = True
 
     @property
     def archive(self) -> str:
@@ -36,7 +38,7 @@ class Package(NamedTuple):
 LLAMA_CPP = Package("llama-cpp-python", "0.3.36", "/vendor/llama.cpp/models/templates/", source=True)
 PACKAGES = {
     "llama.cpp": LLAMA_CPP,
-    "vllm-examples": Package("vllm", "0.32.0", "/examples/", source=True),
+    "vllm-examples": Package("vllm", "0.32.0", "/examples/", source=True, fetched=False),
     "axolotl": Package("axolotl", "0.19.0", "axolotl/utils/chat_templates/templates/"),
     "trl": Package("trl", "1.16.0", "trl/chat_templates/"),
 }
@@ -102,6 +104,8 @@ def _fetched(package: Package) -> Path:
     found = next(cache_folder().glob(f"{package.archive}*{ending}"), None)
     if found is not None:
         return found
+    if not package.fetched:
+        raise OSError(f"{package.archive} is not in {cache_folder()}; put its source archive there")
     cache_folder().mkdir(parents=True, exist_ok=True)
     kind = ["--no-binary", ":all:"] if package.source else ["--only-binary", ":all:"]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *kind]
