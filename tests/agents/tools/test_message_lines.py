@@ -15,13 +15,9 @@ import pytest
 from codec_agents.exceptions import MessageTooLongError
 from codec_agents.server import EmbeddedServer
 from codec_agents.tools import mcp
-from codec_agents.tools.calls import ToolCall
-from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.mcp import mcp_tools
 from codec_agents.tools.message_lines import DROPPED, LineDecoder, LineReader, bounding
-from codec_agents.vocabularies import bundled_map
-from codec_core.vocabulary import vocabulary_of
-from tests.agents.tools.test_mcp import CONTEXT, attempt
+from tests.agents.tools.test_mcp import attempt
 from tests.limits import calls_of
 
 TEXT = "a\n\nöé\n" + "x" * 9 + "\n" + "y" * 10 + "\n" + "z" * 500 + "\nb\r\n" + "三" * 3 + "\nrest"
@@ -104,33 +100,29 @@ import json, sys
 info = {"name": "endless", "version": "1"}
 server = {"protocolVersion": "2025-03-26", "capabilities": {"tools": {}}, "serverInfo": info}
 tools = {"tools": [{"name": "clock", "inputSchema": {"type": "object"}}]}
-answer = {"content": [{"type": "text", "text": "noon"}]}
-answers = {"initialize": server, "tools/list": tools, "tools/call": answer}
-calls = 0
+answers = {"initialize": [server], "tools/list": [tools]}
+answers["tools/call"] = [{"content": [{"type": "text", "text": text}]} for text in ("x" * 10_000, "noon")]
+unknown = {"error": {"code": -32601, "message": "unknown"}}
 for line in sys.stdin:
     asked = json.loads(line)
     if "id" not in asked:
         continue
-    calls += asked["method"] == "tools/call"
-    if calls == 1 and asked["method"] == "tools/call":
-        print("x" * 10_000, flush=True)
-        continue
-    result = answers.get(asked["method"])
-    told = {"error": {"code": -32601, "message": "unknown"}} if result is None else {"result": result}
-    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **told}), flush=True)
+    found = [{"result": result} for result in answers.get(asked["method"], ())]
+    for told in found or [unknown]:
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **told}), flush=True)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.asyncio
-async def test_a_server_that_never_ends_a_line_answers_other_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_a_server_that_writes_too_long_a_line_the_next_one_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both are answers to the call, so the first one would be its result."""
     monkeypatch.setitem(LineDecoder.__init__.__kwdefaults__, "limit", 4096)  # type: ignore[arg-type]
     async with mcp_tools([sys.executable, "-c", SERVER]) as tools:
-        # The first one has no answer, so it ends however short its limit is.
-        dispatcher = Dispatcher(tools, vocabulary=vocabulary_of(bundled_map("demo/bytes")), timeout=0.01)
-        first = await dispatcher.run(ToolCall(0, "clock", {}, None, ""), CONTEXT)
-        second = await attempt(tools, "clock")
-    assert (first.status, second.status, second.text) == ("timeout", "ok", "noon")
+        found = await attempt(tools, "clock")
+    assert (found.status, found.text) == ("ok", "noon")
 
 
 @pytest.mark.asyncio
