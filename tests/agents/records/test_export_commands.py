@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from codec_agents import Pipeline
 from codec_agents.cli import main
 from codec_agents.records.exporters import EXPORTERS
 from codec_agents.testing import Call, PromptView, Say, ScriptedEngine, ScriptedModel
+from tests.conftest import REPOSITORY
 
 CONTEXT = 600
 """Of the solver's engine: what it has looked up does not fit in it twice."""
@@ -201,14 +203,20 @@ def test_a_refused_export_leaves_the_file_as_it_was(record: Path, tmp_path: Path
         assert output.read_text() == "before"
 
 
-def test_log_probabilities_of_another_distribution_are_exported_only_on_demand(tmp_path: Path) -> None:
-    """As of vLLM, whose are raw, with a temperature alone: the model's own `top_p` may have been applied."""
-    run, output = tmp_path / "run.jsonl", tmp_path / "rows"
+def drawn_raw(path: Path, sampling: dict[str, Any]) -> Path:
+    """Record a run whose log probabilities are raw, as those of vLLM are."""
     engine = ScriptedEngine(ScriptedModel(script=lambda _: "yes", logprob=logprob))
     engine.logprob_mode = "raw"
     p = Pipeline("one").input("q").sink("out").engine("a", engine)
-    p.model("m", engine="a", map="demo/words", prompt="{q}", sampling={"logprobs": True, "temperature": 1.0})
-    p.connect("q", "m").connect("m", "out").invoke_sync({"q": "go"}, record=run)
+    p.model("m", engine="a", map="demo/words", prompt="{q}", sampling=sampling)
+    p.connect("q", "m").connect("m", "out").invoke_sync({"q": "go"}, record=path)
+    return path
+
+
+def test_log_probabilities_of_another_distribution_are_exported_only_on_demand(tmp_path: Path) -> None:
+    """With a temperature alone, the model's own `top_p` may have been applied."""
+    run = drawn_raw(tmp_path / "run.jsonl", {"logprobs": True, "temperature": 1.0})
+    output = tmp_path / "rows"
     command = ["record", "export", str(run), "--format", "trl", "-o", str(output)]
     refused = CliRunner().invoke(main, command)
     assert (refused.exit_code, output.exists()) == (6, False)
@@ -216,6 +224,16 @@ def test_log_probabilities_of_another_distribution_are_exported_only_on_demand(t
     assert "--any-mode" in refused.output
     taken = CliRunner().invoke(main, [*command, "--any-mode"])
     assert taken.exit_code == 0, taken.output
+    assert json.loads(output.read_text())["logprobs"]
+
+
+def test_the_sampling_of_the_page_of_training_is_exported(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
+    declared = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    run = drawn_raw(tmp_path / "run.jsonl", declared["nodes"]["solver"]["sampling"])
+    output = tmp_path / "rows"
+    done = CliRunner().invoke(main, ["record", "export", str(run), "--format", "trl", "-o", str(output)])
+    assert done.exit_code == 0, done.output
     assert json.loads(output.read_text())["logprobs"]
 
 
