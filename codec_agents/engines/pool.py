@@ -94,9 +94,15 @@ class EnginePool:
         first = replicas[0]  # they are of one kind
         self.name = name
         self.provider = first.provider
-        modes = {getattr(replica, "logprob_mode", None) for replica in replicas}
-        self.logprob_mode = modes.pop() if len(modes) == 1 else None
-        """What all replicas compute log probabilities from; None where they differ."""
+        drawn = [
+            (getattr(each, "logprob_mode", None), getattr(each, "default_sampling", None))
+            for each in replicas
+        ]
+        alike = all(each == drawn[0] for each in drawn)
+        self.logprob_mode = drawn[0][0] if alike else None
+        """What all replicas compute log probabilities from; None where they differ, or sample otherwise."""
+        self.default_sampling = drawn[0][1] if alike else None
+        """The options of every request, as engines in this process have some."""
         self.text_boundary = is_text_boundary(first)
         self.continues = all(map(continues_answers, replicas))
         self.checks_answers = all(getattr(each, "checks_answers", False) for each in replicas)

@@ -16,6 +16,7 @@ from codec_agents.bridges.rollouts import (
 )
 from codec_agents.bridges.trl import ModelClient, rollout_func
 from codec_agents.engines.in_process import InProcessEngine
+from codec_agents.engines.pool import EnginePool
 from codec_agents.exceptions import InputError, NodeFailedError
 from codec_agents.records.logprobs import NEUTRAL
 from codec_agents.records.reader import read_record
@@ -68,6 +69,18 @@ async def test_parameters_of_every_request_are_those_of_the_row() -> None:
     assert sampling == {
         "top_p": 0.9, "temperature": 1.0, "max_tokens": 64, "extra": ["sampling_params.logit_bias"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("other", "mode"), [({3: 1.0}, "raw"), ({3: 2.0}, None)])
+async def test_a_pool_has_the_parameters_that_all_its_replicas_send(other: Any, mode: str | None) -> None:
+    """Those of replicas that differ are not known of a row: neither is what its log probabilities are of."""
+    replicas = [
+        InProcessEngine(ScriptedClient(), name=name, sampling_params={"logit_bias": bias}, logprob_mode="raw")
+        for name, bias in (("a", {3: 1.0}), ("b", other))
+    ]
+    row = await run_rollout(desk(EnginePool(replicas, name="E")), {"q": "go"}, "solver")
+    assert row.logprob_mode == mode
+    assert row.sampling.get("extra") == (["sampling_params.logit_bias"] if mode else None)
 
 
 async def test_an_aborted_answer_is_continued_from_its_ids_and_the_record_says_so(tmp_path: Path) -> None:
