@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from codec_agents.exceptions import ToolDefinitionError, ToolServerError
 from codec_agents.tools.library_log import discreet
-from codec_agents.tools.message_lines import ENCODING, bounding
+from codec_agents.tools.message_lines import ENCODING, MAX_MESSAGE, bounding
 from codec_agents.tools.schema_check import schema_fault
 from codec_agents.tools.server_errors import shown_errors
 from codec_agents.tools.server_start import start_failure, with_interpreter
@@ -139,7 +139,8 @@ async def _transport(url: Any, headers: Mapping[str, str]) -> AsyncIterator[Any]
     timeouts = httpx2.Timeout(CONNECT_TIMEOUT, read=READ_TIMEOUT)
     sent, hooks = {"accept-encoding": "identity", **headers}, {"response": [bounding()]}
     async with httpx2.AsyncClient(headers=sent, timeout=timeouts, event_hooks=hooks) as http:
-        yield folding(streamable_http_client(url, http_client=http))
+        # The library's own limit, 1 MiB, is less than results with an image have.
+        yield folding(streamable_http_client(url, http_client=http, max_sse_event_size=MAX_MESSAGE))
 
 
 def _library() -> Any:

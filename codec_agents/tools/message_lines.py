@@ -101,7 +101,7 @@ class LineReader:
 def bounding(limit: int = MAX_MESSAGE) -> Any:
     """Return a hook of an HTTP client that bounds the bodies which are one message.
 
-    The library bounds the events of a stream itself.
+    The library bounds the events of a stream itself, by the limit that it is given.
     """
     import httpx2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from codec_agents.exceptions import MessageTooLongError
 from codec_agents.server import EmbeddedServer
 from codec_agents.tools import mcp
 from codec_agents.tools.mcp import mcp_tools
-from codec_agents.tools.message_lines import DROPPED, LineDecoder, LineReader, bounding
+from codec_agents.tools.message_lines import DROPPED, MAX_MESSAGE, LineDecoder, LineReader, bounding
 from tests.agents.tools.test_mcp import attempt
 from tests.limits import calls_of
 
@@ -148,3 +149,31 @@ async def test_an_answer_over_http_is_bounded(
         with pytest.raises(Exception, match=said):
             async with mcp_tools(f"{server.url}/mcp"):
                 pass
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("size", "status"), [(2**21, "ok"), (MAX_MESSAGE + 1, "tool_error")])
+async def test_an_event_of_a_stream_is_as_long_as_a_message_may_be(size: int, status: str) -> None:
+    pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
+    names: dict[str, Any] = {}
+    exec(SERVER.partition("for line")[0], names)
+    text = {"content": [{"type": "text", "text": "x" * size}]}
+    answers = {**names["answers"], "tools/call": [text]}
+
+    async def events(scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", scope["method"] == "POST"
+        while more:
+            part = await receive()
+            body, more = body + part["body"], part.get("more_body", False)
+        asked = json.loads(body) if body else {}
+        results = answers.get(asked.get("method"), [])
+        told = {"result": results[0]} if results else names["unknown"]
+        event = f"data: {json.dumps({'jsonrpc': '2.0', 'id': asked.get('id'), **told})}\n\n".encode()
+        status, sent = (200, event) if "id" in asked else (202 if body else 405, b"")
+        head = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        await send({"type": "http.response.body", "body": sent})
+
+    async with EmbeddedServer(events) as server, mcp_tools(f"{server.url}/mcp") as tools:
+        found = await attempt(tools, "clock")
+    assert found.status == status
