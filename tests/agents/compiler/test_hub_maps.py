@@ -240,6 +240,9 @@ def test_no_hub_is_told_with_what_to_do(server, monkeypatch):
     message = faults("hf:org/small")
     assert "the map cannot be fetched from hf:org/small: nothing listens at https://localhost:9;" in message
     assert "maps build hf:org/model -o map.json" in message
+    built = CliRunner().invoke(main, ["maps", "build", "hf:org/small"])
+    assert built.exit_code == exits.DATA_UNUSABLE
+    assert "cannot fetch hf:org/small: nothing listens at https://localhost:9; check" in built.stderr
 
 
 @pytest.mark.parametrize(
