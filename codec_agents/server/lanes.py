@@ -150,7 +150,7 @@ class Lanes:
         if frame.done:
             events += self._reader.flush(frame.finish_reason)
         for event in events:
-            self.held = self._fed - max(event.start, event.stop if hasattr(event, "stop") else 0)
+            self.held = self._fed - getattr(event, "stop", event.start)
             # `PortIds`, without its import: a server of frames alone never loads the dialects.
             if hasattr(event, "port"):
                 self.reasoning_ids += len(event.ids) if event.port == "reasoning" else 0

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, Final
 
 import anyio
-from anyio.lowlevel import checkpoint
 
+from codec_agents.concurrency.event_loop import checkpoint
 from codec_agents.engines.scripted.engine import CutOffError, ScriptedModel
 from codec_agents.engines.scripted.prefix_cache import PrefixCache
 from codec_agents.engines.scripted.script import EncodedTurn, Script, ScriptError
