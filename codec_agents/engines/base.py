@@ -298,6 +298,15 @@ def reports_cached_ids(engine: Engine) -> bool:
     return all(getattr(replica, "reports_cached_ids", False) for replica in replicas_of(engine))
 
 
+def closes_late(engine: Engine) -> bool:
+    """Return whether a request that is closed goes on for a while, and keeps what it has read to itself.
+
+    The next request would then read the same ids once more, beside it. An engine declares it by an attribute,
+    `closes_late`; one without it ends a closed request at once, or shares what that has read.
+    """
+    return any(getattr(replica, "closes_late", False) for replica in replicas_of(engine))
+
+
 def tells_context(engine: Engine) -> bool:
     """Return whether an engine can be asked for its context: one that can has a method, `context_length`.
 

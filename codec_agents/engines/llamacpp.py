@@ -65,6 +65,9 @@ class LlamaCppEngine(StockEngine):
     """Not `whole_answers`: without a stream it would go on behind a stop id, which it does not know."""
     caches_prompts = True
     reports_cached_ids = True
+    closes_late = True
+    """The server looks for closed connections once a second, and until then their slot, with its cache, is
+    busy: the next request gets another one."""
 
     tokenize_field = "content"
     tokenize_options: ClassVar[Mapping[str, Any]] = {"add_special": False, "parse_special": True}

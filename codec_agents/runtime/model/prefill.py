@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from codec_agents.concurrency.signal import Signal
-from codec_agents.engines.base import GenerationRequest, least_ids, reports_cached_ids
+from codec_agents.engines.base import GenerationRequest, closes_late, least_ids, reports_cached_ids
 from codec_agents.events import Usage
 from codec_agents.plan.nodes import declared_path
 from codec_agents.runtime.model.certainty import Certainty
@@ -81,6 +81,9 @@ class Prefill:
         self._stopped = False
         """Set before the scope is cancelled: a cancelled task runs on to its next checkpoint, and must not
         send."""
+        self._closes = not closes_late(node.engine)
+        self._answered: anyio.Event | None = None
+        """Of the last request."""
         self._requests = 0
         self._ids = 0
         self.given = 0
@@ -91,9 +94,18 @@ class Prefill:
         self._more.give()
 
     def stop(self) -> None:
-        """Send no more, and close the request in flight: the one that counts is sent now."""
+        """Send no more, and close the request in flight: the one that counts is sent when `end` returns."""
         self._stopped = True
-        self._scope.cancel()
+        if self._closes:
+            self._scope.cancel()
+
+    async def end(self) -> None:
+        """Wait, after `stop`, for a request in flight that would keep what it reads if it were closed.
+
+        What it still reads, the request that counts would read itself. The node's `first_id` bounds it.
+        """
+        if not self._closes and self._answered is not None:
+            await self._answered.wait()
 
     async def run(self) -> None:
         """Send beginnings of the prompt, each longer than the last, until a bound is reached.
@@ -138,6 +150,8 @@ class Prefill:
 
     async def _give(self, length: int) -> None:
         async with AsyncExitStack() as stack:
+            self._answered = anyio.Event()
+            stack.callback(self._answered.set)
             places = self._node.engine_slots
             if places is not None:
                 try:

@@ -54,10 +54,15 @@ class Preparation:
         self._prompt.ids_came()
 
     def stop(self) -> None:
-        """Stop: the slots are complete, the request is sent next, and nothing may be in its way."""
+        """Stop: the slots are complete, and nothing may be in the way of the request, which follows `end`."""
         self._stopped.set()
         if self._prefill is not None:
             self._prefill.stop()
+
+    async def end(self) -> None:
+        """Wait, after `stop`, for what the request would wait for in any case."""
+        if self._prefill is not None:
+            await self._prefill.end()
 
     @property
     def prefilled_ids(self) -> int:

@@ -36,6 +36,16 @@ class PromptSlots(Slots):
             self._preparation = Preparation(node, context, self._prompt, prefill)
             self.on_ids = self._preparation.ids_came
 
+    async def fill(self) -> None:
+        """Wait until every edge has ended, and until the engine can use what it was sent ahead.
+
+        Raises:
+            NodeSkipped: a slot stays empty, because no edge into it was taken.
+        """
+        await super().fill()
+        if self._preparation is not None:
+            await self._preparation.end()
+
     def _close(self) -> None:
         if self._preparation is not None:
             # The request is sent next: nothing may be in its way. This comes before the node can start.

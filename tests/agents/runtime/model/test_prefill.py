@@ -58,6 +58,7 @@ class Wrapped:
 
     provider = "scripted"
     name = "wrapped"
+    closes_late = False
 
     def __init__(self, ahead: Callable[[GenerationRequest], Any]) -> None:
         self.inner = ScriptedEngine(lambda _: Say("read"))
@@ -238,6 +239,42 @@ async def test_a_request_under_way_is_closed_when_the_real_one_goes_out() -> Non
     assert result.text == {"out": "read"}
     assert len(b.seen) == 1
     assert b.left_open == 0
+
+
+class Answering(Patient):
+    """A model that tells when it has said all it says."""
+
+    def __init__(self, model: ScriptedModel) -> None:
+        super().__init__(model)
+        self.said = anyio.Event()
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
+        async with super().stream(request) as frames:
+            yield frames
+        self.said.set()
+
+
+@BACKENDS
+@pytest.mark.parametrize("fails", [False, True])
+async def test_one_that_a_server_would_not_close_at_once_is_waited_for(fails: bool) -> None:
+    """llama.cpp goes on with it for up to a second, and its cache is that of one place."""
+    a = Answering(ScriptedModel(script=lambda _: Say(words(250)), ids_a_frame=16))
+
+    async def answered_late(_: GenerationRequest) -> None:
+        await a.said.wait()
+        for _ in range(50):
+            await anyio.lowlevel.checkpoint()
+        if fails:
+            raise EngineStatusError("wrapped", 503, "busy")
+
+    b = Wrapped(answered_late)
+    b.closes_late = True
+    with anyio.fail_after(10):
+        result = await run(pipeline(a, b))
+    assert result.text == {"out": "read"}
+    [ahead] = b.seen
+    assert result.handoffs[-1].prefilled_ids == (0 if fails else len(ahead.prompt_ids))
 
 
 @pytest.mark.slow
