@@ -14,16 +14,19 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import msgspec
 
 from codec_agents.exceptions import EngineStreamError
 from codec_core.frames import CodecFrame
 from codec_core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from codec_agents.dialects import BoundDialect
 
 DEFAULT_MAX_TOKENS = 1024
 """Sent where no limit is declared and the engine does not tell its context: the engines' own defaults run
@@ -155,9 +158,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     `WHOLE` the answer is not streamed, where the engine can: all ids come together, at its end."""
     session: str = ""
     """Identifies the conversation: its requests go to one replica, where routers and pools can see to it."""
-    call_ids: Callable[[Sequence[tuple[str, dict[str, Any]]]], Sequence[int]] | None = None
-    """Writes calls, given as names and arguments, in the form of the node's dialect: for text APIs whose
-    server has parsed them out of the text."""
+    dialect: BoundDialect | None = None
+    """The node's: for text APIs whose server has parsed calls out of the text, to write them again."""
     continued: int = 0
     """How many of the prompt's last ids are the beginning of the answer itself, after a failure or a
     recovery."""

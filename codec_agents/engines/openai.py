@@ -154,7 +154,7 @@ class TextEvents(EventParser[TextEvent]):
         """Whether it is, or was before: a prompt that opened reasoning did so for the first stretch alone."""
         self._left_out = False
         """Whether reasoning was left out, for which the map has no marks."""
-        self._write_calls = request.call_ids
+        self._dialect = request.dialect
         self._calls: dict[int, tuple[list[str], list[str]]] = {}
         """The parts of the name and of the arguments of each call, by its number."""
         self._held = 0
@@ -248,9 +248,9 @@ class TextEvents(EventParser[TextEvent]):
                 ("".join(name), read_json("".join(text) or "{}"))
                 for _, (name, text) in sorted(self._calls.items())
             ]
-            if self._write_calls is not None and all(isinstance(each, dict) for _, each in calls):
-                return self._write_calls(calls)
-            why = "their arguments are no objects" if self._write_calls else "no dialect can write them"
+            if self._dialect is not None and all(isinstance(each, dict) for _, each in calls):
+                return self._dialect.call_ids(calls)
+            why = "their arguments are no objects" if self._dialect else "no dialect can write them"
         except (ValueError, PromptError) as error:
             why = str(error)
         raise self.broken(

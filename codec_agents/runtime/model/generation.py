@@ -257,7 +257,7 @@ class Generation:
             continued=len(turn.generated),
             session=self._run.session_of(node.path),
             stream_interval=node.stream_interval,
-            call_ids=node.dialect.call_ids,
+            dialect=node.dialect,
         )
 
     async def _send_events(self, turn: Turn, events: Iterable[TurnEvent], *, observed: bool) -> None:

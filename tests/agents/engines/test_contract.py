@@ -525,7 +525,7 @@ async def test_calls_that_the_server_has_parsed_arrive_as_the_dialect_writes_the
         chat_delta('"tool_calls"'),
     ]
     async with Answering(stock, "/v1/chat/completions", [*lines(*parts), DONE]) as server:
-        asked = msgspec.structs.replace(ask(words), call_ids=bound.call_ids)
+        asked = msgspec.structs.replace(ask(words), dialect=bound)
         ids, _, _ = await read(OpenAIEngine(server.url), asked)
     reader = bound.reader()
     regions = [event for event in [*reader.feed(ids), *reader.flush("stop")] if isinstance(event, CallRegion)]
@@ -551,7 +551,7 @@ async def test_parsed_calls_that_cannot_be_written_are_an_error(words, ask, stoc
     call = {"index": 0, "function": {"name": "weather", "arguments": arguments}}
     pieces = [*lines(chat_delta('"tool_calls"', tool_calls=[call])), DONE]
     async with Answering(stock, "/v1/chat/completions", pieces) as server:
-        asked = msgspec.structs.replace(ask(words), call_ids=get_dialect(dialect).bind(words, []).call_ids)
+        asked = msgspec.structs.replace(ask(words), dialect=get_dialect(dialect).bind(words, []))
         with pytest.raises(EngineStreamError, match=why):
             await read(OpenAIEngine(server.url), asked)
 
