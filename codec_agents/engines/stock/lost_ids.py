@@ -9,22 +9,53 @@ same text are a second reading, too.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
 
+from codec_core.byte_level import encode_byte_level_chars
+from codec_core.maps.checks import ids_of_version_1
 from codec_core.vocabulary import Vocabulary
 
 MOST_MISSING = 12
 """Characters of several ids may follow one another without a break; beyond this many, ask the engine."""
 
 
-class Index(NamedTuple):
-    """The ordinary ids of a vocabulary by their bytes."""
+class Pieces:
+    """The ordinary ids of a vocabulary by their bytes, where these end inside a character.
 
-    ids: Mapping[bytes, tuple[int, ...]]
-    longest: int
-    """Bytes of the longest: no longer piece of a text, which may be of any length, is looked up."""
+    No table of all ids: making one would hold the event loop for a third of a second. Such bytes are no
+    UTF-8, so only the byte alphabet of a map and its tokens of single bytes spell them.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._by_bytes = vocabulary.map.encoder == "byte_level"
+        self._spelled = _ids_by_spelling(vocabulary) if self._by_bytes else {}
+        # A character of the alphabet is a byte.
+        self.longest = max(map(len, self._spelled), default=1)
+        """Bytes of the longest: no longer piece of a text, which may be of any length, is looked up."""
+
+    def ids(self, piece: bytes) -> list[int]:
+        """Return the ids whose bytes are these."""
+        found: list[int] = []
+        if self._by_bytes:
+            spelled = self._spelled.get(encode_byte_level_chars(piece), ())
+            found += (spelled,) if isinstance(spelled, int) else spelled
+        if len(piece) == 1 and (fallback := self._vocabulary.byte_fallback):
+            found += {fallback[piece[0]]}.difference(found)
+        # An id may have other bytes than its spelling: those of a name, or of a single byte.
+        own, special = self._vocabulary.token_bytes, self._vocabulary.special_ids
+        return [token for token in found if token not in special and own(token) == piece]
+
+
+def _ids_by_spelling(vocabulary: Vocabulary) -> Mapping[str, int | list[int]]:
+    """Return the ids of the tokens as the map writes them; only in version 1 several may be written alike."""
+    if vocabulary.map.vocab is not None:
+        return vocabulary.map.vocab
+    found: dict[str, list[int]] = {}
+    for token, text in ids_of_version_1(vocabulary.map.tokens or {}).items():
+        found.setdefault(text, []).append(token)
+    return found
 
 
 def find_lost_ids(
@@ -45,25 +76,48 @@ def find_lost_ids(
     # U+FFFD stands for bytes that the engine could not show, so the text does not say which they were.
     if missing > MOST_MISSING or not content.endswith(tail) or "\ufffd" in text:
         return None
-    index, unknown = _index(vocabulary), content[: len(content) - len(tail)]
-    readings = (reading for count in range(missing + 1) for reading in _readings(index, unknown, count))
-    found = list(islice(readings, 2))
+    reading = _Readings(_pieces(vocabulary), content[: len(content) - len(tail)])
+    found = [each for count in range(missing + 1) for each in reading.of(0, count)]
     return found[0] if len(found) == 1 and len(found[0]) == missing else None
 
 
-def _readings(index: Index, content: bytes, missing: int, done: bytes = b"") -> Iterator[tuple[int, ...]]:
-    """Yield every way in which so many tokens make the content, each ending inside a character."""
-    if missing == 0:
-        if not content:
-            yield ()
-        return
-    # Each of the tokens after it needs a byte.
-    for size in range(1, min(len(content) - missing + 1, index.longest) + 1):
-        piece = content[:size]
-        if piece in index.ids and _inside_character(done + piece):
-            for rest in _readings(index, content[size:], missing - 1, done + piece):
-                for token in index.ids[piece]:
-                    yield (token, *rest)
+class _Readings:
+    """The ways in which tokens make a content, each ending inside a character; two are as good as many.
+
+    Each place is looked at once for each number of tokens: a vocabulary and a text can be made for which
+    there are millions of ways.
+    """
+
+    def __init__(self, pieces: Pieces, content: bytes) -> None:
+        self._pieces = pieces
+        self._content = content
+        self._known: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+        self._next: dict[int, list[tuple[int, list[int]]]] = {}
+
+    def of(self, start: int, count: int) -> list[tuple[int, ...]]:
+        """Return up to two ways to make the content from a place on with so many tokens."""
+        if count == 0:
+            return [()] if start == len(self._content) else []
+        found = self._known.get((start, count))
+        if found is None:
+            ways = (
+                (token, *rest)
+                for end, ids in self._tokens_at(start)
+                for rest in self.of(end, count - 1)
+                for token in ids
+            )
+            found = self._known[start, count] = list(islice(ways, 2))
+        return found
+
+    def _tokens_at(self, start: int) -> list[tuple[int, list[int]]]:
+        """Return the ids that may begin at a place, by their ends."""
+        found = self._next.get(start)
+        if found is None:
+            ends = range(start + 1, min(len(self._content), start + self._pieces.longest) + 1)
+            inside = (end for end in ends if _inside_character(self._content[max(0, end - 4) : end]))
+            pairs = ((end, self._pieces.ids(self._content[start:end])) for end in inside)
+            found = self._next[start] = [(end, ids) for end, ids in pairs if ids]
+        return found
 
 
 def _inside_character(data: bytes) -> bool:
@@ -77,16 +131,8 @@ def _inside_character(data: bytes) -> bool:
     return False
 
 
-def _index(vocabulary: Vocabulary) -> Index:
-    """Return the ordinary ids by their bytes; made when the first id is lost."""
-    known: Index | None = vocabulary.derived.get(Index)
-    if known is not None:
-        return known
-    gathered: dict[bytes, list[int]] = {}
-    for token in range(vocabulary.size):
-        if vocabulary.is_valid(token) and token not in vocabulary.special_ids:
-            gathered.setdefault(vocabulary.token_bytes(token), []).append(token)
-    by_bytes = {data: tuple(tokens) for data, tokens in gathered.items() if data}
-    index = Index(by_bytes, max(map(len, by_bytes), default=0))
-    vocabulary.derived[Index] = index
-    return index
+def _pieces(vocabulary: Vocabulary) -> Pieces:
+    known: Pieces | None = vocabulary.derived.get(Pieces)
+    if known is None:
+        known = vocabulary.derived[Pieces] = Pieces(vocabulary)
+    return known

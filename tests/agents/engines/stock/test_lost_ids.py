@@ -5,11 +5,11 @@ from random import Random
 
 import pytest
 
-from codec_agents.engines.stock.lost_ids import MOST_MISSING, find_lost_ids
+from codec_agents.engines.stock.lost_ids import MOST_MISSING, Pieces, find_lost_ids
 from codec_core.byte_level import encode_byte_level_chars
 from codec_core.maps import parse_map
 from codec_core.tokenizer import pick_tokenizer
-from codec_core.vocabulary import vocabulary_of
+from codec_core.vocabulary import Vocabulary, vocabulary_of
 from tests.texts import random_text
 
 
@@ -69,3 +69,54 @@ def test_two_readings_are_none():
 
 def test_too_many_are_not_looked_for(words):
     assert find_lost_ids(words, MOST_MISSING + 1, [], "☂" * 20) is None
+
+
+VERSION_1 = {"id": "t/1", "version": "1", "encoder": "byte_level", "vocab_size": 4}
+
+
+def test_pieces_are_all_ids_whose_bytes_end_inside_a_character(vocabulary):
+    """Compared with a look at every id, which takes too long between two turns of an event loop."""
+    expected = {}
+    for token in range(vocabulary.size):
+        if vocabulary.is_valid(token) and token not in vocabulary.special_ids:
+            data = vocabulary.token_bytes(token)
+            try:
+                data.decode()
+            except UnicodeDecodeError:
+                expected.setdefault(data, []).append(token)
+    pieces = Pieces(vocabulary)
+    assert {data: sorted(pieces.ids(data)) for data in expected} == expected
+    assert max(map(len, expected), default=1) <= pieces.longest
+
+
+def test_ids_of_version_1_that_are_written_alike_are_two_readings():
+    first, rest = (encode_byte_level_chars(each) for each in ("é".encode()[:1], "é".encode()[1:]))
+    document = {**VERSION_1, "tokens": {"0": first, "1": first, "2": rest}}
+    assert find_lost_ids(vocabulary_of(parse_map(json.dumps(document).encode())), 1, [2], "é") is None
+    document["tokens"]["1"] = "x"
+    assert find_lost_ids(vocabulary_of(parse_map(json.dumps(document).encode())), 1, [2], "é") == (0,)
+
+
+def test_the_first_lost_id_costs_no_look_at_every_id(vocabulary, monkeypatch):
+    looked_at = []
+    own = Vocabulary.token_bytes
+
+    def token_bytes(self, token):
+        looked_at.append(token)
+        return own(self, token)
+
+    monkeypatch.setattr(Vocabulary, "token_bytes", token_bytes)
+    vocabulary.derived.pop(Pieces, None)
+    find_lost_ids(vocabulary, 1, [], "\u2602")
+    assert len(looked_at) < 100
+
+
+def test_a_text_with_millions_of_readings_is_looked_at_once(monkeypatch):
+    """Tokens that cross characters: twelve of them divide 31 characters in 86 million ways."""
+    one = "é".encode()
+    crossing = [one[:1], *(one[1:] + one * count + one[:1] for count in range(30))]
+    looked_up = []
+    own = Pieces.ids
+    monkeypatch.setattr(Pieces, "ids", lambda self, piece: looked_up.append(piece) or own(self, piece))
+    assert find_lost_ids(vocabulary_of_tokens(*crossing), MOST_MISSING, [], "é" * 31) is None
+    assert len(looked_up) < 1000
