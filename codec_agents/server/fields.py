@@ -96,6 +96,12 @@ def check_fields(body: bytes, known: KnownFields) -> None:
     except UnicodeDecodeError as error:  # the decoder looks at no text in what it passes on unread
         raise HttpError(400, f"the body cannot be read: it is not UTF-8 at byte {error.start}") from error
     fields = decode(_FIELDS, body)
+    # Of two fields of one name the decoder reads both, and `fields` has only the last: the limits below would
+    # not see the first. Otherwise, only names, punctuation and white space are in no field.
+    if len(body) - sum(len(memoryview(raw)) for raw in fields.values()) > MAX_FIELD:
+        raise HttpError(
+            400, f"the body has a field twice, or {MAX_FIELD} bytes of white space between fields"
+        )
     for name, raw in fields.items():
         limit = known.long.get(name, MAX_FIELD)
         if limit is not None and len(bytes(raw)) > limit:

@@ -1,6 +1,7 @@
 """Bounds on what one request may cost: bytes, stops, messages, and steps on the event loop."""
 
 import asyncio
+import contextlib
 import json
 import random
 
@@ -9,7 +10,10 @@ import pytest
 
 from codec_agents.server import EmbeddedServer, ScriptedBackend, ServedModel, ServerSettings, create_app
 from codec_agents.server.apis.chat import read_chat
-from codec_agents.server.http import Request
+from codec_agents.server.apis.messages import read_messages
+from codec_agents.server.apis.responses import read_responses
+from codec_agents.server.bodies import read_completion
+from codec_agents.server.http import HttpError, Request
 from codec_agents.server.jobs import JobMaker
 from codec_agents.server.prompt_texts import MOST_UNCUT, LongText, PromptTexts
 from codec_agents.server.workers import LOOP_BYTES, Workers
@@ -56,6 +60,27 @@ async def test_small_fields_are_bounded(serve, body, param):
     async with serve(lambda _: "x") as server:
         answer = await ask(server, **body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda twice: read_completion(b'{"prompt":"hi",%b}' % twice),
+        lambda twice: read_chat(b'{"messages":[{"role":"user","content":"hi"}],%b}' % twice),
+        lambda twice: read_messages(
+            b'{"max_tokens":9,"messages":[{"role":"user","content":"hi"}],%b}' % twice
+        ),
+        lambda twice: read_responses(b'{"input":"hi",%b}' % twice),
+    ],
+)
+async def test_the_first_of_two_fields_of_one_name_is_bounded_too(read):
+    """The decoder reads both, and the dictionary that sizes are compared with has the last one alone."""
+    tools = b'"tools":[%b],"tools":null' % b",".join([b'{"a":[[],[]]}'] * 100_000)
+    with pytest.raises(HttpError, match=r"a field twice|too many items") as refused:
+        read(tools)
+    assert refused.value.status == 400
+    with contextlib.suppress(HttpError):  # the API that has no tools names them
+        read(b'"tools":null,"tools":null')
 
 
 async def test_messages_and_tools_are_bounded(serve):
