@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import struct
+import tracemalloc
 
 import pytest
 
@@ -14,6 +15,7 @@ from codec_core.building import (
     build_from_tiktoken,
     build_from_tokenizer_json,
 )
+from codec_core.building.document import MAX_SOURCE_BYTES
 from codec_core.building.source import build_map, is_gguf, is_map
 from codec_core.exceptions import MapBuildError, TokenizerMapValidationError
 from codec_core.maps import MAX_MAP_BYTES, read_map
@@ -58,6 +60,20 @@ def test_json_that_cannot_be_read_is_left_to_the_reader_of_maps(content, tmp_pat
     assert is_map(tmp_path / "x.json")
     with pytest.raises(TokenizerMapValidationError):
         read_map(tmp_path / "x.json")
+
+
+@pytest.mark.memory
+def test_the_format_of_json_with_many_names_takes_no_memory_for_them(tmp_path):
+    content = b"{" + b",".join(b'"%x":1' % number for number in range(1_000_000)) + b"}"
+    (tmp_path / "x.json").write_bytes(content)
+    tracemalloc.start()
+    try:
+        assert is_map(tmp_path / "x.json")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The room that reading asks for, and the bytes; the names alone would take twelve times as many.
+    assert peak < MAX_SOURCE_BYTES + 3 * len(content)
 
 
 @pytest.mark.slow
