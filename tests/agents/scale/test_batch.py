@@ -388,7 +388,13 @@ def test_a_batch_that_cannot_begin_leaves_nothing_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[KeyIndex] = []
-    monkeypatch.setattr(KeyIndex, "close", lambda index: closed.append(index))
+    close = KeyIndex.close
+
+    def closing(index: KeyIndex) -> None:
+        closed.append(index)
+        close(index)
+
+    monkeypatch.setattr(KeyIndex, "close", closing)
     with BatchOutput(tmp_path, saying()):
         with pytest.raises(BatchError, match="another process"):
             BatchOutput(tmp_path, saying())
