@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from codec_agents import graph
@@ -104,6 +104,8 @@ class Build:
                 nodes[path] = built
         # The vocabulary of an edge may come from a node that could not be built.
         edges = [] if self.faults else self._edges(nodes)
+        if self.is_body:
+            self.faults += self._mixed_sinks(edges)
         return BuiltPipeline.of(
             self._spec.pipeline,
             self._spec,
@@ -203,6 +205,25 @@ class Build:
             prefill_budget=wire.edge.prefill_budget,
         )
 
+    def _mixed_sinks(self, edges: Iterable[BuiltEdge]) -> Iterator[Fault]:
+        """Find sinks of a body into which edges carry ids of several maps, or ids and text.
+
+        What leaves a body has one vocabulary: that of its node's port.
+        """
+        firsts: dict[str, Vocabulary | None] = {}
+        for edge in edges:
+            if not isinstance(self.flat.nodes[edge.target_node].node, SinkNode):
+                continue
+            first = firsts.setdefault(edge.target_node, edge.source_vocabulary)
+            if strategy_between(first, edge.source_vocabulary) in ("text", "pass_through"):
+                continue
+            contents = f"{_content(first)} and {_content(edge.source_vocabulary)}"
+            yield Fault(
+                f"{self._place}nodes.{edge.target_node}",
+                f"edges carry {contents} into one sink of a loop or a map",
+                "give each a sink of its own, or join them by a join with `map:` before the sink",
+            )
+
     def _sink_takes(self, sink: str, gives: Vocabulary | None) -> Vocabulary | None:
         node = self.flat.nodes[sink].node
         assert isinstance(node, SinkNode)
@@ -216,6 +237,10 @@ class Build:
                 for name in flat.node.targets:
                     chosen.update(expand_target(self.flat, flat, name))
         return chosen
+
+
+def _content(vocabulary: Vocabulary | None) -> str:
+    return "text" if vocabulary is None else f"ids of {vocabulary.id}"
 
 
 def feedback_vocabularies(

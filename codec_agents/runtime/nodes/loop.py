@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from codec_agents.plan.plan import BuiltLoop
     from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.edges.wiring import Wiring
+    from codec_core.vocabulary import Vocabulary
 
 
 async def run_loop(node: BuiltLoop, wiring: Wiring, context: NodeContext) -> None:
@@ -21,7 +22,7 @@ async def run_loop(node: BuiltLoop, wiring: Wiring, context: NodeContext) -> Non
     await slots.fill()
     await report_started(node, context)
     values: dict[str, Value] = dict(slots.values())
-    outputs: dict[str, list[int]] = {}
+    outputs: dict[str, Value] = {}
     reason = "its turns are used up"
     for number in range(node.turns):
         outputs = await run_body(node, number, values, context)
@@ -33,17 +34,23 @@ async def run_loop(node: BuiltLoop, wiring: Wiring, context: NodeContext) -> Non
             break
         for sink, name in node.feedback.items():
             values[name] = fed_back(node.body, sink, name, outputs[sink])
-    for sink, ids in outputs.items():
-        await wiring.send(sink, ids)
+    for sink, value in outputs.items():
+        await wiring.send(sink, value)
     await report_finished(node, context, reason)
 
 
-async def _done(node: BuiltLoop, outputs: dict[str, list[int]], context: NodeContext) -> bool:
+async def _done(node: BuiltLoop, outputs: dict[str, Value], context: NodeContext) -> bool:
     if node.until is not None:
         return await ask(node.until, node, context, bool, outputs)
     if node.starts_with is not None:
         sink, beginning = node.starts_with
         # Without what is before the text, as in a router: models write spaces and line ends there.
-        token_bytes = sink_vocabulary(node.body, sink).token_bytes
-        return b"".join(map(token_bytes, outputs[sink])).lstrip().startswith(beginning)
+        return _bytes_of(outputs[sink], sink_vocabulary(node.body, sink)).lstrip().startswith(beginning)
     return False
+
+
+def _bytes_of(value: Value, vocabulary: Vocabulary | None) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    assert vocabulary is not None
+    return b"".join(map(vocabulary.token_bytes, value))

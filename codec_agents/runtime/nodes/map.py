@@ -103,7 +103,7 @@ class Results:
         self._node = node
         self._wiring = wiring
         self._context = context
-        self._waiting: dict[int, dict[str, list[int]]] = {}
+        self._waiting: dict[int, dict[str, Value]] = {}
         self._decided = node.decided.get(node.path, ())
         self._used: set[str] = set()
         """The sinks that have sent something: their next result is preceded by a separator."""
@@ -116,7 +116,7 @@ class Results:
         self.room = anyio.Semaphore(self._most)
         """Acquired by each item that begins, released by each result that was sent."""
 
-    async def add(self, position: int, outputs: dict[str, list[int]]) -> None:
+    async def add(self, position: int, outputs: dict[str, Value]) -> None:
         """Add the result of one item, and send the results whose turn it is."""
         async with self._lock:
             self._waiting[position] = outputs
@@ -139,14 +139,20 @@ class Results:
     async def _send(self, position: int) -> None:
         if not self._node.in_order:
             await report_decided(self._node, self._context, position)
-        for sink, ids in self._waiting.pop(position).items():
-            if sink in self._used:
-                vocabulary = sink_vocabulary(self._node.body, sink)
-                ids = pick_tokenizer(vocabulary).encode_ordinary(self._node.separator) + ids
+        for sink, value in self._waiting.pop(position).items():
+            await self._wiring.send(sink, self._separated(sink, value))
             self._used.add(sink)
-            await self._wiring.send(sink, ids)
         self.sent += 1
         self.room.release()
+
+    def _separated(self, sink: str, value: Value) -> Value:
+        if sink not in self._used:
+            return value
+        if isinstance(value, str):
+            return self._node.separator + value
+        vocabulary = sink_vocabulary(self._node.body, sink)
+        assert vocabulary is not None
+        return [*pick_tokenizer(vocabulary).encode_ordinary(self._node.separator), *value]
 
 
 def asks_what_feeds_it(node: BuiltMap, built: BuiltPipeline) -> bool:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 async def run_body(
     node: BuiltLoop | BuiltMap, number: int, values: Mapping[str, Value], outer: NodeContext
-) -> dict[str, list[int]]:
-    """Run a body once, for one item or round; return the ids that reached each of its sinks.
+) -> dict[str, Value]:
+    """Run a body once, for one item or round; return the ids, or the text, that reached each of its sinks.
 
     Raises:
         RunError: a node of the body failed, and no policy took care of it.
@@ -28,7 +28,9 @@ async def run_body(
     body = placed(node.body, f"{node.path}[{number}]/")
     inputs = {name: as_input(each, values.get(name, each.default)) for name, each in body.inputs.items()}
     sinks = await outer.run_nested(body, inputs)
-    return {name: sink.ids for name, sink in sinks.items()}
+    return {
+        name: sink.text if sink_vocabulary(body, name) is None else sink.ids for name, sink in sinks.items()
+    }
 
 
 def as_input(node: BuiltInput, value: Value | None) -> Value:
@@ -39,17 +41,20 @@ def as_input(node: BuiltInput, value: Value | None) -> Value:
     return value
 
 
-def fed_back(body: BuiltPipeline, sink: str, name: str, ids: list[int]) -> list[int]:
-    """Return the ids of a sink in the vocabulary of the input that it fills in the next round."""
+def fed_back(body: BuiltPipeline, sink: str, name: str, value: Value) -> Value:
+    """Return the ids of a sink in the vocabulary of the input that it fills in the next round.
+
+    Text is returned as it is: `as_input` encodes it where the input takes ids.
+    """
     source, target = sink_vocabulary(body, sink), body.inputs[name].vocabulary
+    if source is None or isinstance(value, str):
+        return value
     assert target is not None
     if strategy_between(source, target) == "pass_through":
-        return ids
-    return translate(source, target, ids)
+        return value
+    return translate(source, target, value)
 
 
-def sink_vocabulary(body: BuiltPipeline, sink: str) -> Vocabulary:
-    """Return the one vocabulary of all edges into a sink of a body."""
-    vocabulary = body.edges_into(sink)[0].source_vocabulary
-    assert vocabulary is not None
-    return vocabulary
+def sink_vocabulary(body: BuiltPipeline, sink: str) -> Vocabulary | None:
+    """Return the one vocabulary of all edges into a sink of a body; None if they carry text."""
+    return body.edges_into(sink)[0].source_vocabulary

@@ -60,7 +60,7 @@ def test_many_of_the_same_name_are_told_apart(kinds: list[str]) -> None:
     assert pipeline.invoke_sync({"q": "hi"}).text == expected
 
 
-def test_tools_sinks_joins_maps_and_loops_keep_their_callables() -> None:
+def test_tools_sinks_and_joins_keep_their_callables() -> None:
     pipeline = Pipeline("many").input("q")
     seen: dict[str, list[str]] = {"a": [], "b": []}
 
@@ -85,6 +85,33 @@ def test_tools_sinks_joins_maps_and_loops_keep_their_callables() -> None:
     pipeline.invoke_sync({"q": "hi"})
     assert {name: "".join(texts) for name, texts in seen.items()} == {"a": "a", "b": "b"}
     assert len({id(each) for each in pipeline.live.callables.values()}) == 6
+
+
+def test_maps_loops_and_policies_keep_their_lambdas() -> None:
+    pipeline, inner = Pipeline("many").input("q"), Pipeline("inner").input("q").sink("s")
+    inner.connect("q", "s")
+    rounds: dict[str, list[int]] = {"a": [], "b": []}
+    for name, times in (("a", 2), ("b", 3)):
+        pipeline.map(f"{name}_map", inner, items=lambda text, times=times: [f"{times}"] * times)
+
+        def until(sinks: Any, name: str = name, times: int = times) -> bool:
+            rounds[name].append(times)
+            return len(rounds[name]) == times
+
+        pipeline.loop(f"{name}_loop", inner, turns=9, feedback={"s": "q"}, until=until)
+        for node in (f"{name}_map", f"{name}_loop"):
+            pipeline.sink(f"{node}_out").connect("q", f"{node}.q").connect(f"{node}.s", f"{node}_out")
+        shortens = lambda messages, sizes, most, name=name: [name, *messages]  # noqa: E731
+        pipeline.engine(f"{name}_engine", kind="scripted", script="hi", context=4000)
+        with_model(name, f"{name}_engine", pipeline, policy={"on_overflow": shortens})
+    text = pipeline.invoke_sync({"q": "hi"}).text
+    assert (text["a_map_out"], text["b_map_out"]) == ("2\n2", "3\n3\n3")
+    assert rounds == {"a": [2, 2], "b": [3, 3, 3]}
+    assert len({id(each) for each in pipeline.live.callables.values()}) == 6
+    for name in "ab":
+        policy = pipeline.spec.nodes[name].policy
+        assert policy is not None
+        assert pipeline.live.callables[policy.on_overflow]([], [], 1) == [name]
 
 
 def test_an_answer_that_spells_a_scripts_name_is_an_answer() -> None:
