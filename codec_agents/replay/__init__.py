@@ -31,6 +31,7 @@ from codec_agents.records.recorded import RecordedRun
 from codec_agents.replay.engine import ReplayEngine
 from codec_agents.replay.functions import RecordedFunction, RecordedFunctions
 from codec_agents.replay.recovery import RecoveringEngine
+from codec_agents.replay.stops import RecordedStops
 from codec_agents.replay.tools import RecordedTools
 from codec_agents.runtime.options import RunOptions, start_run
 from codec_agents.runtime.run import Run
@@ -83,7 +84,11 @@ def replay(
 
     replayed = with_nodes(continued_from(built, record.after), change)
     # Recorded results need no server that could give others.
-    return _start(replayed if tools == "run" else without_servers(replayed), record, "replays", options)
+    if tools != "run":
+        replayed = without_servers(replayed)
+    # Of another declaration, or without an end, the place where the record stops is a fault of the replay.
+    same = record.complete and built.digest == record.header.get("digest")
+    return _start(replayed, record, "replays", options, RecordedStops(record) if same else None)
 
 
 def recover(
@@ -273,12 +278,24 @@ def _with_tools(node: PromptedNode, record: RecordedRun, *, run_others: bool) ->
     return replace(node, dispatcher=RecordedTools(record, node.path, node.dispatcher, run_others=run_others))
 
 
-def _start(built: BuiltPipeline, recorded: RecordedRun, origin: str, options: RunOptions) -> Run:
+def _start(
+    built: BuiltPipeline,
+    recorded: RecordedRun,
+    origin: str,
+    options: RunOptions,
+    stops: RecordedStops | None = None,
+) -> Run:
     values = built.checked_inputs(recorded.inputs)
     run_id = recorded.header.get("run_id")
     sources = () if recorded.path is None else (recorded.path,)
     return start_run(
-        built, values, options, histories=recorded.after, origin={origin: run_id}, sources=sources
+        built,
+        values,
+        options,
+        histories=recorded.after,
+        origin={origin: run_id},
+        sources=sources,
+        stops=stops,
     )
 
 

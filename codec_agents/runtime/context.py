@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from codec_agents.plan.nodes import BuiltNode, Value
     from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.records.writer import Recorder, RecordPlace
+    from codec_agents.runtime.control import Stops
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.pause import Decision, Resumption
     from codec_agents.tools.calls import Approver
@@ -53,6 +54,7 @@ class RunContext:
         approve: Approver | None = None,
         resumed: Resumption | None = None,
         decisions: Mapping[str, Decision] | None = None,
+        stops: Stops | None = None,
     ) -> None:
         self.plan = plan
         self.run_id = run_id or secrets.token_hex(16)
@@ -81,12 +83,29 @@ class RunContext:
         """How each node ended, by path."""
         self.stopping = False
         """Set by `cancel(after="turn")`: no node asks for a further turn."""
+        self._stops = stops
         self.telemetry = run_scope(plan.name, run_id=self.run_id, digest=plan.digest)
         self.nested: list[NodeContext] = []
         """The bodies of loops and maps that run now."""
         self.events = EventLog()
         # A run that goes on in its record counts on from there.
         self._started = time.perf_counter() - (0.0 if recorder is None else recorder.elapsed)
+
+    def ends_here(self, node: str, reason: str) -> bool:
+        """Return whether a node ends because the run is stopped; `reason` is what is reported then."""
+        return self.stopping or (self._stops is not None and self._stops.ended(node, reason))
+
+    def ends_after(self, node: str, turn: int) -> bool:
+        """Return whether a model node asks for no turn after this one because the run is stopped."""
+        return self.stopping or (self._stops is not None and self._stops.after_turn(node, turn))
+
+    def runs_no_tools(self, node: str, turn: int, calls: int) -> bool:
+        """Return whether, because the run is stopped, no call of a turn runs; `calls` ran in those before."""
+        return self.stopping or (self._stops is not None and self._stops.before_tools(node, turn, calls))
+
+    def begins_no_item(self, node: str, position: int) -> bool:
+        """Return whether a map begins no item from here on because the run is stopped."""
+        return self.stopping or (self._stops is not None and self._stops.before_item(node, position))
 
     @property
     def record_place(self) -> RecordPlace | None:

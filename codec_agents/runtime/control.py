@@ -1,8 +1,8 @@
-"""Exceptions by which a node does not run, or not now."""
+"""Exceptions by which a node does not run, or not now, and the places where a run was stopped."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from codec_agents.runtime.pause import PausedTurn
@@ -14,6 +14,26 @@ class NodeSkipped(Exception):  # noqa: N818 - not an error: a branch that was no
 
 STOPPED = "the run was stopped before its turn"
 """Why a node is skipped after `cancel(after="turn")`."""
+
+
+class Stops(Protocol):
+    """Where the nodes of a recorded run ended because it was stopped: its replay ends them there again."""
+
+    def ended(self, node: str, reason: str) -> bool:
+        """Return whether a node ended for this reason."""
+        ...
+
+    def after_turn(self, node: str, turn: int) -> bool:
+        """Return whether a model node ended, without a failure, after this turn."""
+        ...
+
+    def before_tools(self, node: str, turn: int, calls: int) -> bool:
+        """Return whether it did, and answered no more calls than those of the turns before."""
+        ...
+
+    def before_item(self, node: str, position: int) -> bool:
+        """Return whether a map began this item no more."""
+        ...
 
 
 class NodePaused(Exception):  # noqa: N818 - not an error: the node waits for a decision

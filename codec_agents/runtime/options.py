@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.prompts import History
     from codec_agents.records.writer import Durability, Recorder
+    from codec_agents.runtime.control import Stops
     from codec_agents.runtime.pause import Decision, Resumption
     from codec_agents.runtime.run import Run
     from codec_agents.tools.calls import Approver
@@ -56,6 +57,7 @@ def start_run(
     sources: Iterable[str | Path] = (),
     recorder: Recorder | None = None,
     decisions: Mapping[str, Decision] | None = None,
+    stops: Stops | None = None,
 ) -> Run:
     """Return a run of a plan with the options of its caller.
 
@@ -69,6 +71,7 @@ def start_run(
         sources: records that the run reads, none of which it may write.
         recorder: writes the run, in place of one for the option `record`.
         decisions: the decisions on calls of a run that goes on in its record.
+        stops: where nodes end because the recorded run was stopped.
 
     Raises:
         InputError: `run_id` is no text, or text that is no Unicode text; `record` is no path, or `approve` no
@@ -108,6 +111,7 @@ def start_run(
         approve=options.get("approve"),
         resumed=resumed,
         decisions=decisions,
+        stops=stops,
     )
 
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from codec_agents.plan.nodes import Value
     from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.records.writer import Recorder
+    from codec_agents.runtime.control import Stops
     from codec_agents.runtime.event_log import EventReader
     from codec_agents.runtime.pause import Decision, Pause, Resumption
     from codec_agents.tools.calls import Approver
@@ -66,6 +67,7 @@ class Run:
         approve: Approver | None = None,
         resumed: Resumption | None = None,
         decisions: Mapping[str, Decision] | None = None,
+        stops: Stops | None = None,
     ) -> None:
         self._context = RunContext(
             plan,
@@ -75,6 +77,7 @@ class Run:
             approve=approve,
             resumed=resumed,
             decisions=decisions,
+            stops=stops,
         )
         self._executor = Executor(plan, inputs, self._context, resumed=resumed, outermost=True)
         self._over = False

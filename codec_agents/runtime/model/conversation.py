@@ -84,7 +84,7 @@ class Conversation:
             return enough(turn) or spent(turn)
 
         await self._ask(turn, Listeners(stop, on_first_id=self._report_handoffs))
-        while turn.finish_reason == SPENT and not self._run.stopping:
+        while turn.finish_reason == SPENT and not self._ends_after(turn):
             self._check("turns", turn.number + 1, limits.turns)
             closed = self._following(self._close_reasoning(turn), turn, prompt.begin)
             prompt = await self._room.fit(turn.number + 1, closed)
@@ -118,7 +118,7 @@ class Conversation:
             on_first_id = self._report_handoffs if number == 1 else None
             async with self._tool_round(node, turn) as tools:
                 await self._ask(turn, Listeners(self._budget.watch, tools.take, on_first_id))
-                waiting = await self._start_calls(tools, limits.tool_calls)
+                waiting = await self._start_calls(turn, tools, limits.tool_calls)
             longer = await self._longer(node, turn, tools, waiting, check, prompt.begin)
             if longer is None:
                 return self._end(turn, prompt.begin)
@@ -126,12 +126,13 @@ class Conversation:
                 prompt = await self._room.fit(number + 1, longer)
         raise self._limit("turns", limits.turns)
 
-    async def _start_calls(self, tools: ToolRound, allowed: int) -> list[int] | None:
+    async def _start_calls(self, turn: Turn, tools: ToolRound, allowed: int) -> list[int] | None:
         """Start the calls of a turn; return those that wait for a decision, or None if none is answered."""
-        if not tools.calls or self._run.stopping:
+        spent = self._spent.tool_calls
+        if not tools.calls or self._run.runs_no_tools(self._node.path, turn.number, spent):
             tools.cancel()  # a stopped run answers no call, not even one that started early
             return None
-        self._check("tool_calls", self._spent.tool_calls + len(tools.calls), allowed)
+        self._check("tool_calls", spent + len(tools.calls), allowed)
         return await tools.start(pausing=self._context.suspends)
 
     async def _longer(
@@ -147,7 +148,7 @@ class Conversation:
 
         The tool round has been left: what is awaited inside one is cancelled with its calls.
         """
-        if turn.finish_reason == SPENT and not self._run.stopping:
+        if turn.finish_reason == SPENT and not self._ends_after(turn):
             return self._following(self._close_reasoning(turn), turn, begin)
         self._budget.renew()
         if waiting is None:
@@ -160,7 +161,7 @@ class Conversation:
             value = await check.value(turn)
         except InvalidAnswerError as error:
             self._room.results = ()  # the next prompt adds a correction, and no results
-            stopping, delivered = self._run.stopping, self._wiring.sent()
+            stopping, delivered = self._ends_after(turn), self._wiring.sent()
             again = check.correct(turn, error, stopping=stopping, delivered=delivered)
             return self._following(again, turn, begin)
         self._run.values[self._node.path] = value
@@ -212,12 +213,15 @@ class Conversation:
         self._spend(Usage(tool_calls=tools.started))  # before a pause, which keeps the counts
         if waiting:
             raise NodePaused(tools.paused(turn, waiting, begin, self._room.told))
-        if self._run.stopping:
+        if self._ends_after(turn):
             self._unread = tuple(self._told(node, turn, tools.results, goes_on=False))
             return None
         self._give_up_on_repeats(node, tools.results)
         added = self._told(node, turn, tools.results, goes_on=True)
         return self._following(extended(turn.prompt, [*turn.generated, *added]), turn, begin)
+
+    def _ends_after(self, turn: Turn) -> bool:
+        return self._run.ends_after(self._node.path, turn.number)
 
     def _told(self, node: BuiltModel, turn: Turn, attempts: list[Attempt], *, goes_on: bool) -> list[int]:
         """Return the ids of a turn's results, and note where they lie."""

@@ -29,8 +29,10 @@ async def run_loop(node: BuiltLoop, wiring: Wiring, context: NodeContext) -> Non
         if await _done(node, outputs, context):
             reason = f"its condition held after {number + 1} of {node.turns} turns"
             break
-        if context.run.stopping:  # after the condition: a last round that met it has not been stopped
-            reason = f"the run was stopped after {number + 1} of {node.turns} turns"
+        stopped = f"the run was stopped after {number + 1} of {node.turns} turns"
+        # After the condition: a last round that met it has not been stopped.
+        if context.run.ends_here(node.path, stopped):
+            reason = stopped
             break
         for sink, name in node.feedback.items():
             values[name] = fed_back(node.body, sink, name, outputs[sink])

@@ -70,7 +70,8 @@ class ItemRuns:
     async def _start_all(self, items: Items, group: TaskGroup) -> None:
         position = 0
         async for item in items:
-            if self._context.run.stopping:  # the items that have begun end, and leave
+            # The items that have begun end, and leave.
+            if self._context.run.begins_no_item(self._node.path, position):
                 return
             if not position:  # until its first item it waits for its inputs, as any node does
                 await report_started(self._node, self._context)

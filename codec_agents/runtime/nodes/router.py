@@ -89,7 +89,7 @@ async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) ->
     run = context.run
     slots = PromptSlots.at(node, wiring, context)
     await slots.fill()
-    if run.stopping:
+    if run.ends_here(node.path, STOPPED):
         raise NodeSkipped(STOPPED)
     with run.telemetry.node(declared_path(node.path), node.model) as scope:
         await report_started(node, context)
