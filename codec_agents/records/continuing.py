@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from codec_agents.events import (
     ContextKnown,
@@ -24,6 +24,7 @@ from codec_agents.events import (
     IdsSampled,
     NodeFailed,
     NodeFinished,
+    Outcome,
     RunFinished,
     RunStarted,
     SinkText,
@@ -194,6 +195,7 @@ class KnownEvents:
     def _started(self, event: GenerationStarted) -> Event | None:
         turn = self._turns.get((event.node, event.turn))
         if turn is None:
+            self._goes_on(event.node)
             return event
         position = first_difference(turn.prompt, event.prompt_ids)
         if position is not None:
@@ -206,6 +208,12 @@ class KnownEvents:
                 position=position,
             )
         return None
+
+    def _goes_on(self, node: str) -> None:
+        """Forget the recorded ends that a new turn is behind, where the run was stopped: they come anew."""
+        self._left.pop(("end",), None)
+        for outcome in get_args(Outcome):
+            self._left.pop(("node", node, outcome), None)
 
     def _ids(self, event: IdsSampled) -> Event | None:
         turn = self._turns.get((event.node, event.turn))
