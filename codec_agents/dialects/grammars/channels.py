@@ -8,6 +8,7 @@ from typing import Any
 
 from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, as_arguments, load_json
 from codec_agents.dialects.values import Marked, Segment
+from codec_agents.strict_json import unique_names
 
 OPEN, CLOSE, SEPARATOR = "<|open|>", "<|close|>", "<|sep|>"
 _ATTRIBUTE = re.compile(r'(?<![\w-])([\w-]+)="([^"]*)"')
@@ -54,7 +55,10 @@ def _elements(payload: Payload) -> Iterator[tuple[str, dict[str, str], str]]:
     for part in payload.split(OPEN)[1:]:  # what is before the first tag is no part of a call
         head, *rest = Payload(part).split(SEPARATOR)
         kind, _, said = _text(head).partition(" ")
-        attributes = {key: _unescaped(value) for key, value in _ATTRIBUTE.findall(said)}
+        try:
+            attributes = unique_names([(key, _unescaped(value)) for key, value in _ATTRIBUTE.findall(said)])
+        except ValueError as error:
+            raise PayloadError(f"{kind}: {error}") from None
         if kind == "call":
             if inside:
                 raise PayloadError("a call was not closed", closed=False)

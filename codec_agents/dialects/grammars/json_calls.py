@@ -96,22 +96,36 @@ def _objects(values: list[Any]) -> Iterator[Any]:
 def _call(value: Any) -> FoundCall:
     if not isinstance(value, dict):
         raise PayloadError(f"a call must be a JSON object, not {type(value).__name__}")
+    places = [value]
     if isinstance(value.get("function"), dict):  # the chat API's form, in which the prompt tells the tools
-        value = {**value, **value["function"]}
-    name = _first(value, _NAME_KEYS)
+        places.insert(0, value["function"])
+    name = _said(places, _NAME_KEYS, "the name")
     if not isinstance(name, str) or not name:
         raise PayloadError('a call must have a "name"')
-    call_id = _first(value, _ID_KEYS)
+    call_id = next((place[key] for place in places for key in _ID_KEYS if key in place), None)
+    # Models write texts and numbers; any other value is none, and may be too deep to be written.
+    said_id = str(call_id) if isinstance(call_id, str | int | float) else None
     try:
-        arguments = as_arguments(_first(value, _ARGUMENT_KEYS), name)
+        arguments = as_arguments(_said(places, _ARGUMENT_KEYS, "the arguments"), name)
     except PayloadError as error:  # of this call alone: others of a list may run
-        return FoundCall(name, None, _text(call_id), str(error))
-    return FoundCall(name, arguments, _text(call_id))
+        return FoundCall(name, None, said_id, str(error))
+    return FoundCall(name, arguments, said_id)
 
 
-def _first(value: dict[str, Any], keys: tuple[str, ...]) -> Any:
-    return next((value[key] for key in keys if key in value), None)
+def _said(places: list[dict[str, Any]], keys: tuple[str, ...], what: str) -> Any:
+    """Return what a call says under one of several keys; None where it says nothing.
 
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    Raises:
+        PayloadError: it says two things.
+    """
+    found = [place[key] for place in places for key in keys if place.get(key) is not None]
+    if len(found) < 2:
+        return found[0] if found else None
+    try:
+        # As texts: true and 1 are equal in Python.
+        texts = {json.dumps(each, sort_keys=True) for each in found}
+    except RecursionError:
+        raise PayloadError("the call is nested too deeply") from None
+    if len(texts) > 1:
+        raise PayloadError(f"the call gives {what} twice, and differently")
+    return found[0]
