@@ -209,9 +209,10 @@ class TemplateTurns:
             before, rest = _around(text, FIRST, "the first result")
             join, close = _around(rest, SECOND, "the second result")
             # The calls end with the last argument; the end of their turn is the border to the results.
-            _, end, opened = before.rpartition(ARGUMENT)[2].partition(turns.answer_suffix)
-            if not end:
+            behind = before.rpartition(ARGUMENT)[2]
+            if not turns.answer_suffix or turns.answer_suffix not in behind:
                 return None
+            _, _, opened = behind.partition(turns.answer_suffix)
             return ResultForm(
                 open=opened,
                 each="{content}",

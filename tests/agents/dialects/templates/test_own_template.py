@@ -115,6 +115,15 @@ def test_results_are_compared_as_well() -> None:
     assert "(sentinel" in results.template
 
 
+def test_results_behind_turns_without_an_end_are_not_compared() -> None:
+    # As in GLM, where a turn ends with the next one: nothing parts calls from results.
+    endless = ROLES.replace("<~done~>\\n", "")
+    dialect, _why = derive_from_config({"chat_template": endless})
+    assert (dialect.turn_end, dialect.results) == (None, None)
+    compared = check_template(bound(), config(endless))
+    assert "results of two tools" not in {each.conversation for each in compared}
+
+
 def test_calls_of_history_are_written_as_the_template_writes_them() -> None:
     family = bound()
     form = family.dialect.calls.written if family.dialect.calls else None
