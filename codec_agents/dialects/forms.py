@@ -93,6 +93,7 @@ class ToolsForm(_Part):
         "openai",
         "function",
         "flat",
+        "responses",
         "headed",
         "xml",
         "xml-types",
@@ -138,6 +139,8 @@ class WrittenCalls(_Part):
     that turn values into text; inside lists and objects they are as in JSON."""
     json_objects: bool = False
     """Whether an object is JSON where it is an argument, whatever the notation; inside lists it is not."""
+    json_lists: bool = False
+    """The same of a list."""
     writes_null: bool = True
     """Whether null is written; False: arguments and members of objects that are null are left out."""
     text: str | None = "{content}"

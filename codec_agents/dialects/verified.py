@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 VERIFIED: Mapping[str, tuple[str, ...]] = {
     "apertus": ("the chat template Apertus-8B-Instruct",),
+    "cohere-moe": ("the chat template Cohere2MoE",),
+    "command-a": ("the chat template command_a_tool_use of axolotl",),
     "command-r7b": ("the chat template CohereForAI-c4ai-command-r7b-12-2024-tool_use",),
     "deepseek-r1": ("renderers 0.1.12 (deepseek-r1)",),
     "deepseek-v3": ("renderers 0.1.12 (deepseek-v3)",),
@@ -17,6 +19,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "renderers 0.1.12 (deepseek-v4)",
     ),
     "deepseek-v4.1": ("vLLM 0.32.0 (deepseek_v41_encoding)",),
+    "ernie-4.5": ("a transcription of the chat template ERNIE-4.5-21B-A3B-Thinking",),
     "exaone-4": ("the chat template exaone4 of axolotl",),
     "gemma-3": (
         "the chat template google-gemma-2-2b-it",
@@ -55,6 +58,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "renderers 0.1.12 (kimi-k2)",
         "the chat template Kimi-K2-Instruct",
     ),
+    "kimi-k2-thinking": ("the chat template Kimi-K2-Thinking",),
     "kimi-k2.5": ("renderers 0.1.12 (kimi-k2.5)",),
     "kimi-k3": ("the chat template Kimi-K3",),
     "laguna-m.1": (
@@ -70,10 +74,14 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "the chat template poolside-Laguna-XS.2",
         "renderers 0.1.12 (laguna-xs.2)",
     ),
-    "lfm2": ("the chat template LFM2-8B-A1B",),
+    "lfm2": (
+        "the chat template LFM2-8B-A1B",
+        "the chat template lfm2_v2 of trl",
+    ),
     "lfm2.5": (
         "the chat template LFM2.5-8B-A1B",
         "the chat template LFM2.5-Instruct",
+        "the chat template lfm2_2_5 of trl",
     ),
     "llama3": (
         "renderers 0.1.12 (llama-3)",
@@ -108,6 +116,8 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     "nemotron-3-ultra": (
         "renderers 0.1.12 (nemotron-3-ultra)",
         "renderers 0.1.12 (nemotron-3.5)",
+        "the chat template nemotron_3_ultra of trl",
+        "the chat template nemotron_3_5_lightning of trl",
     ),
     "olmo-3": ("the chat template Olmo-3.1-32B-Instruct",),
     "phi3": ("the chat template microsoft-Phi-3.5-mini-instruct",),

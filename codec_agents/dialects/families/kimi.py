@@ -1,4 +1,4 @@
-"""Kimi K2 and K2.5, whose calls have ids that name tools; K3, whose messages are elements."""
+"""Kimi K2, K2 Thinking and K2.5, whose calls have ids that name tools; K3, whose messages are elements."""
 
 from __future__ import annotations
 
@@ -78,11 +78,31 @@ KIMI_K2 = Dialect(
     ),
 )
 
-KIMI_K2_5 = KIMI_K2.model_copy(
+_OPENED = ThinkingForm(
+    open="<think>",
+    close="</think>",
+    closing="</think>",
+    history="<|im_assistant|>assistant<|im_middle|><think></think>",
+)
+
+KIMI_K2_THINKING = KIMI_K2.model_copy(
+    update={
+        "name": "kimi-k2-thinking",
+        "description": "as kimi-k2; turns without reasoning have an empty block",
+        "markers": (*KIMI_K2.markers, "<think>", "</think>"),
+        "default_turn": (
+            "<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>"
+        ),
+        "unverified": (SPENT_BUDGET, "the JSON of tool definitions, which is that of kimi-k2"),
+        "assistant": "<|im_assistant|>assistant<|im_middle|><think></think>{content}<|im_end|>",
+        "thinking": _OPENED,
+    }
+)
+
+KIMI_K2_5 = KIMI_K2_THINKING.model_copy(
     update={
         "name": "kimi-k2.5",
-        "description": "as kimi-k2; every answer begins with reasoning",
-        "markers": (*KIMI_K2.markers, "<think>", "</think>"),
+        "description": "as kimi-k2-thinking; every answer begins with reasoning, tools are in TypeScript",
         "default_turn": None,
         "tools": ToolsForm(
             form=(
@@ -93,13 +113,6 @@ KIMI_K2_5 = KIMI_K2.model_copy(
             each="kimi",
         ),
         "unverified": (SPENT_BUDGET,),
-        "assistant": "<|im_assistant|>assistant<|im_middle|><think></think>{content}<|im_end|>",
-        "thinking": ThinkingForm(
-            open="<think>",
-            close="</think>",
-            closing="</think>",
-            history="<|im_assistant|>assistant<|im_middle|><think></think>",
-        ),
         "opening": Openings(
             default="<|im_assistant|>assistant<|im_middle|><think>",
             off="<|im_assistant|>assistant<|im_middle|><think></think>",
@@ -180,4 +193,4 @@ KIMI_K3 = Dialect(
     reader="channels",
 )
 
-DIALECTS = (KIMI_K2, KIMI_K2_5, KIMI_K3)
+DIALECTS = (KIMI_K2, KIMI_K2_THINKING, KIMI_K2_5, KIMI_K3)

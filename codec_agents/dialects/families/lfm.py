@@ -13,6 +13,20 @@ from codec_agents.dialects.base import (
     WrittenCalls,
 )
 
+_WRITTEN = WrittenCalls(
+    open="<|tool_call_start|>[",
+    each="{name}({arguments})",
+    join=", ",
+    close="]<|tool_call_end|>",
+    literals="python",
+    json_objects=True,
+    argument="{key}={value}",
+    argument_join=", ",
+)
+_CALLS = CallForm(
+    grammar="llama", starts=("<|tool_call_start|>",), ends=("<|tool_call_end|>",), written=_WRITTEN
+)
+
 LFM2_5 = Dialect(
     name="lfm2.5",
     description="ChatML; calls: a Python list in <|tool_call_start|>; the model opens its reasoning itself",
@@ -32,21 +46,7 @@ LFM2_5 = Dialect(
         open="<think>", close="</think>", closing="</think>", history="<|im_start|>assistant\n"
     ),
     tools=ToolsForm(form="List of tools: [{tools}]", between="\n", join=", "),
-    calls=CallForm(
-        grammar="llama",
-        starts=("<|tool_call_start|>",),
-        ends=("<|tool_call_end|>",),
-        written=WrittenCalls(
-            open="<|tool_call_start|>[",
-            each="{name}({arguments})",
-            join=", ",
-            close="]<|tool_call_end|>",
-            literals="python",
-            json_objects=True,
-            argument="{key}={value}",
-            argument_join=", ",
-        ),
-    ),
+    calls=_CALLS,
     results=ResultForm(each="<|im_start|>tool\n{content}<|im_end|>\n"),
 )
 
@@ -57,7 +57,7 @@ LFM2 = LFM2_5.model_copy(
         "name": "lfm2",
         "description": "as lfm2.5, with control tokens around tool definitions and results",
         "optional_markers": (*LFM2_5.optional_markers, *_LISTS),
-        "unverified": (SPENT_BUDGET, "calls of earlier turns (its template omits them)"),
+        "calls": _CALLS.model_copy(update={"written": _WRITTEN.model_copy(update={"json_lists": True})}),
         "tools": ToolsForm(
             form="List of tools: <|tool_list_start|>[{tools}]<|tool_list_end|>", between="\n", join=", "
         ),

@@ -72,7 +72,8 @@ class RegionTurns:
             encoder,
             turns,
             before_calls=_before_calls(dialect, forms),
-            behind_answer=forms.text(dialect.answer.partition("{content}")[2]),
+            answer=_around(dialect.answer, dialect, forms),
+            before_call=_around(_text_of_calls(dialect), dialect, forms),
         )
         thinking = dialect.thinking
         self._open, self._close = (
@@ -198,7 +199,12 @@ class MessageMaker:
     """Makes a message of what a turn is cut into."""
 
     def __init__(
-        self, encoder: PieceEncoder, turns: TurnParser, before_calls: str = "", behind_answer: str = ""
+        self,
+        encoder: PieceEncoder,
+        turns: TurnParser,
+        before_calls: str = "",
+        answer: tuple[str, str] = ("", ""),
+        before_call: tuple[str, str] = ("", ""),
     ) -> None:
         """Keep the dialect's parts.
 
@@ -206,9 +212,11 @@ class MessageMaker:
             encoder: spells ids.
             turns: reads calls.
             before_calls: what the family writes between a text and the calls behind it.
-            behind_answer: what the family writes behind a text without calls.
+            answer: what the family writes before and behind a text without calls.
+            before_call: the same of a text with calls behind it.
         """
-        self._behind_answer = behind_answer
+        self._answer = answer
+        self._before_call = before_call
         self._encoder = encoder
         self._turns = turns
         self._before_calls = before_calls
@@ -237,7 +245,9 @@ class MessageMaker:
             found = self._turns.calls(event)
             calls += [MessageCall(call.name, call.arguments, call.call_id) for call in found]
         texts = {port: part.decode("utf-8", "replace") for port, part in spelled.items()}
-        content = texts["answer"].removesuffix(self._before_calls if calls else self._behind_answer)
+        content = texts["answer"].removesuffix(self._before_calls if calls else "")
+        before, behind = self._before_call if calls else self._answer
+        content = content.removeprefix(before).removesuffix(behind)
         if texts["behind"].strip():
             content += texts["behind"]
         return Message(
@@ -246,6 +256,22 @@ class MessageMaker:
             reasoning=(reasoning or "") + texts["reasoning"] or None,
             calls=tuple(calls),
         )
+
+
+def _around(form: str, dialect: DialectForms, forms: PromptForms) -> tuple[str, str]:
+    """Return the text around the content of a form, without control tokens that readers pass over."""
+    passed = forms.characters(dialect.wrappers)
+    before, _, behind = (
+        "".join(each for each in part if each not in passed)
+        for part in forms.text(form).partition("{content}")
+    )
+    return before, behind
+
+
+def _text_of_calls(dialect: DialectForms) -> str:
+    """Return the form of a text with calls behind it."""
+    form = dialect.calls.written if dialect.calls is not None else None
+    return (form.text if form is not None else None) or "{content}"
 
 
 def _before_calls(dialect: DialectForms, forms: PromptForms) -> str:

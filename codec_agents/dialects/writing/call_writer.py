@@ -124,7 +124,10 @@ class CallWriter:
     def _value(self, value: Any, call: KnownCall) -> list[Piece]:
         if self.form.python_words and (value is None or isinstance(value, bool)):
             return [Literal(str(value))]
-        if self.form.json_objects and isinstance(value, Mapping):
+        form = self.form
+        if (form.json_objects and isinstance(value, Mapping)) or (
+            form.json_lists and isinstance(value, list)
+        ):
             return write_value(value, JSON, call.pieces)
         return self._literal(value, call)
 

@@ -106,10 +106,16 @@ def _repr(tool: ToolSpec) -> str:
     return str(_function(tool))
 
 
+def _with_responses(tool: ToolSpec) -> dict[str, Any]:
+    """Return a tool as Cohere's templates write it, which never tell what it answers."""
+    return {**_function(tool), "responses": None}
+
+
 _SHAPES: Mapping[str, Callable[[ToolSpec], dict[str, Any]]] = {
     "openai": openai_tool,
     "function": _function,
     "flat": _flat,
+    "responses": _with_responses,
 }
 _MARKED: Mapping[str, Callable[[ToolSpec], list[Piece]]] = {
     "gemma": gemma_tool,

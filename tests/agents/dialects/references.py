@@ -224,7 +224,8 @@ def messages(source: Source, conversation: Conversation) -> list[dict[str, Any]]
         if "tool_call_id" in message:
             message["tool_call_id"] = known[message["tool_call_id"]]
         if "reasoning_content" in message:
-            message |= {"thinking": message["reasoning_content"], "reasoning": message["reasoning_content"]}
+            names = ("thinking", "reasoning", "tool_plan")
+            message |= dict.fromkeys(names, message["reasoning_content"])
     return found
 
 

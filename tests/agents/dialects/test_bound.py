@@ -166,9 +166,11 @@ def test_ids_made_beforehand_stand_in_results_that_are_json(name: str, text: str
     added, ((start, stop),) = family.bound.extend_placed([1], "stop", results)
     told = spelled(family, added)
     value, _ = json.JSONDecoder().raw_decode(told[told.index("{") :])
-    found = value["content"] if name == "mistral-v3" else value["results"]["0"]
-    assert found == (json.loads(text) if text.startswith("{") else text)
-    if "\\" not in text:
+    if name == "command-a":  # its template writes every result as a string
+        assert value["results"]["0"] == text
+    else:
+        assert value["content"] == (json.loads(text) if text.startswith("{") else text)
+    if "\\" not in text and not (name == "command-a" and '"' in text):  # where nothing is escaped
         assert tuple(added[start:stop]) == letters
 
 

@@ -29,6 +29,8 @@ SAME_TOKENS = {
     "deepseek-v3.1": "deepseek-v3",
     "glm-4.7": "glm-4.5",
     "kimi-k2.5": "kimi-k2",
+    "kimi-k2-thinking": "kimi-k2",
+    "cohere-moe": "command-a",
     "command-r7b": "command-a",
     "gemma-4-e": "gemma-4",
     "ernie-4.5": "hermes",
