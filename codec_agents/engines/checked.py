@@ -94,6 +94,7 @@ class CheckedStream:
         self._delivered += len(frame.ids)
         if frame.done:
             self._done = True
+            check_stats(self.stats)
             if frame.finish_reason in FAILED_REASONS:
                 self._failure = failed_answer(self._engine, frame.finish_reason, self._delivered)
                 if not frame.ids:
@@ -117,3 +118,32 @@ class CheckedStream:
 
     def _broken(self, what: str, *, transient: bool = False) -> EngineStreamError:
         return EngineStreamError(self._engine, what, delivered=self._delivered, transient=transient)
+
+
+# --- figures that an engine reports of itself ---
+
+# They are only told on: in records and spans, which take no others, and as places in a prompt. An answer is
+# good whatever they are, so what can be no figure is as if it had not been reported.
+
+MOST = 2**53
+"""As many ids as a record and JSON can hold exactly."""
+
+LONGEST = 1e9
+"""Seconds: thirty years."""
+
+
+def count(reported: int | None) -> int | None:
+    """Return a count of ids; None where it is negative or beyond all counts."""
+    return reported if reported is not None and 0 <= reported < MOST else None
+
+
+def seconds(reported: float | None) -> float | None:
+    """Return a time; None where it is negative, infinite or beyond all times, or no number."""
+    return reported if reported is not None and 0 <= reported < LONGEST else None
+
+
+def check_stats(stats: StreamStats) -> None:
+    """Take back what an engine of a user's own has put into its figures and can be no figure."""
+    stats.prompt_tokens, stats.cached_tokens = count(stats.prompt_tokens), count(stats.cached_tokens)
+    stats.engine_seconds = seconds(stats.engine_seconds)
+    stats.engine_queue, stats.engine_prefill = seconds(stats.engine_queue), seconds(stats.engine_prefill)

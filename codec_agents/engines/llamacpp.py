@@ -17,6 +17,7 @@ from codec_agents.engines.base import (
     SamplingOptions,
     StreamStats,
 )
+from codec_agents.engines.checked import count, seconds
 from codec_agents.engines.context import ContextQuestion, of_props
 from codec_agents.engines.http.engine import Outgoing, headers_of
 from codec_agents.engines.http.responses import text_of
@@ -226,11 +227,11 @@ def values_of(engine: str, event: Completion, ids: Sequence[int], options: Sampl
 def note_counts(stats: StreamStats, event: Completion) -> None:
     """Take the counts and times of a last event, or of a whole answer."""
     if event.tokens_evaluated is not None:
-        stats.prompt_tokens = event.tokens_evaluated
+        stats.prompt_tokens = count(event.tokens_evaluated)
     if event.timings is not None:
-        stats.cached_tokens = event.timings.cache_n
+        stats.cached_tokens = count(event.timings.cache_n)
         if event.timings.prompt_ms is not None:
-            stats.engine_prefill = event.timings.prompt_ms / 1000
+            stats.engine_prefill = seconds(event.timings.prompt_ms / 1000)
             stats.engine_seconds = stats.engine_prefill
 
 

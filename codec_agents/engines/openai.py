@@ -14,6 +14,7 @@ from typing import Any, Literal, Unpack
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, StreamStats
+from codec_agents.engines.checked import count
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.request_body import (
     OPENAI_CHAT,
@@ -171,9 +172,9 @@ class TextEvents(EventParser[TextEvent]):
             raise self.reported(event.error)
         if event.usage is not None:
             if event.usage.prompt_tokens is not None:
-                self.stats.prompt_tokens = event.usage.prompt_tokens
+                self.stats.prompt_tokens = count(event.usage.prompt_tokens)
             if event.usage.prompt_tokens_details is not None:
-                self.stats.cached_tokens = event.usage.prompt_tokens_details.cached_tokens
+                self.stats.cached_tokens = count(event.usage.prompt_tokens_details.cached_tokens)
         ids: list[int] = []
         for choice in event.choices:
             if choice.index != 0:  # its text would be taken for the answer's

@@ -10,6 +10,7 @@ import msgspec
 
 from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import WHOLE, GenerationRequest, StreamStats
+from codec_agents.engines.checked import count, seconds
 from codec_agents.engines.context import ContextQuestion, of_models
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.prompt_body import json_of
@@ -266,17 +267,18 @@ class GenerateEvents(EventParser[Generated[Any]]):
 
     def _note_times(self, meta: MetaInfo) -> None:
         if meta.queue_time is not None:
-            self.stats.engine_queue = meta.queue_time
+            self.stats.engine_queue = seconds(meta.queue_time)
         if meta.first_token_latency is not None:
-            self.stats.engine_seconds = meta.first_token_latency
+            self.stats.engine_seconds = seconds(meta.first_token_latency)
         if meta.forward_entry_time is not None and meta.prefill_finished_time is not None:
-            self.stats.engine_prefill = max(0.0, meta.prefill_finished_time - meta.forward_entry_time)
+            took = max(0.0, meta.prefill_finished_time - meta.forward_entry_time)
+            self.stats.engine_prefill = seconds(took)
 
     def _note(self, meta: MetaInfo) -> None:
         if meta.prompt_tokens is not None:
-            self.stats.prompt_tokens = meta.prompt_tokens
+            self.stats.prompt_tokens = count(meta.prompt_tokens)
         if meta.cached_tokens is not None:
-            self.stats.cached_tokens = meta.cached_tokens
+            self.stats.cached_tokens = count(meta.cached_tokens)
         self._note_times(meta)
         finish = meta.finish_reason
         if finish is None:

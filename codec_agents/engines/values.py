@@ -6,13 +6,16 @@ engine that was asked and gives none, or not as many as ids, is an error: a trai
 
 from __future__ import annotations
 
+import math
+from itertools import chain
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from codec_agents.engines.base import SamplingOptions
+from codec_agents.engines.checked import MOST
 from codec_agents.exceptions import EngineStreamError
-from codec_core.frames import CodecFrame, SampledValues, WeightVersion
+from codec_core.frames import MAX_ID, CodecFrame, SampledValues, WeightVersion
 from codec_core.frames.values import count_fault
 
 LogprobMode: TypeAlias = Literal["raw", "temperature", "processed"]
@@ -29,14 +32,28 @@ class ValuesError(EngineStreamError):
 
 
 def checked_values(engine: str, values: SampledValues, ids: int, delivered: int) -> SampledValues:
-    """Return values that are as many as the ids they came with.
+    """Return values that are as many as the ids they came with, and that a record can hold.
 
     Raises:
         ValuesError: they are not.
     """
-    if (fault := count_fault(values, ids)) is not None:
+    if (fault := count_fault(values, ids) or _number_fault(values)) is not None:
         raise ValuesError(engine, f"the engine gave {fault}", delivered=delivered)
     return values
+
+
+def _number_fault(values: SampledValues) -> str | None:
+    """Return which number can be none; None if all are good."""
+    logprobs = chain(values.logprobs, (logprob for row in values.top for _, logprob in row))
+    # Minus infinity is one: the id cannot be drawn. As JSON, NaN and infinity would be minus infinity too.
+    if not all(logprob < math.inf for logprob in logprobs):
+        return "a log probability that is NaN or infinite"
+    ids = chain((token for row in values.top for token, _ in row), chain.from_iterable(values.sampling_mask))
+    if not all(0 <= token <= MAX_ID for token in ids):
+        return "an alternative that is no id"
+    if not all(0 <= start <= end < MOST for _, start, end in values.weight_versions):
+        return "weights of a range that is none"
+    return None
 
 
 def shifted(values: SampledValues, ids: int) -> SampledValues:

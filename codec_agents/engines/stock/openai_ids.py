@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from codec_agents.engines.base import WHOLE, GenerationRequest, StreamStats
+from codec_agents.engines.checked import count, seconds
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.prompt_body import json_of
 from codec_agents.engines.request_body import Table, for_model, place_options
@@ -151,9 +152,9 @@ class CompletionEvents(EventParser[Completion[Any]]):
 
     def _count(self, usage: Usage) -> None:
         if usage.prompt_tokens is not None:
-            self.stats.prompt_tokens = usage.prompt_tokens
+            self.stats.prompt_tokens = count(usage.prompt_tokens)
         if usage.prompt_tokens_details is not None:
-            self.stats.cached_tokens = usage.prompt_tokens_details.cached_tokens
+            self.stats.cached_tokens = count(usage.prompt_tokens_details.cached_tokens)
         self._reported = usage.completion_tokens
 
     def check_counts(self) -> None:
@@ -173,7 +174,7 @@ def _note_times(stats: StreamStats, metrics: Metrics) -> None:
 
 
 def _seconds(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
+    return None if milliseconds is None else seconds(milliseconds / 1000)
 
 
 def finish_reason(choice: Choice) -> str:

@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,33 @@ def test_a_log_probability_of_another_id_is_refused_of_sglang():
     stream = SGLANG["requests"]["greedy"]["generate"]["stream"].replace(",7042,null]", ",7043,null]")
     with pytest.raises(ValuesError, match="of another id"):
         read(GenerateEvents("E", StreamStats(), top=2), stream, 99)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (SampledValues((math.nan,)), "NaN or infinite"),
+        (SampledValues((math.inf,)), "NaN or infinite"),
+        (SampledValues((-1.0,), (((1, math.nan),),)), "NaN or infinite"),
+        (SampledValues((-1.0,), (((-1, -2.0),),)), "an alternative that is no id"),
+        (SampledValues((-1.0,), (((2**32, -2.0),),)), "an alternative that is no id"),
+        (SampledValues((-1.0,), sampling_mask=((2**32,),)), "an alternative that is no id"),
+        (SampledValues((-1.0,), weight_versions=(WeightVersion("7", -1, 1),)), "a range that is none"),
+        (SampledValues((-1.0,), weight_versions=(WeightVersion("7", 2, 1),)), "a range that is none"),
+        (SampledValues((-1.0,), weight_versions=(WeightVersion("7", 0, 2**53),)), "a range that is none"),
+    ],
+)
+def test_values_that_no_record_can_hold_are_a_typed_error(values, said):
+    """Written all the same, NaN is read back as minus infinity, and the others as a damaged line."""
+    turn = TurnValues("e", SamplingOptions(logprobs=1 if values.top else 0))
+    with pytest.raises(ValuesError, match=said):
+        turn.add(ValuedFrame((7,), done=False, values=values))
+
+
+def test_minus_infinity_is_a_log_probability():
+    turn = TurnValues("e", SamplingOptions(logprobs=1))
+    values = SampledValues((-1.0,), (((7, -1.0), (8, -math.inf)),))
+    assert turn.add(ValuedFrame((7,), done=False, values=values)) == values
 
 
 def test_an_engine_that_was_asked_and_gives_nothing_is_an_error():
