@@ -66,7 +66,8 @@ async def check_engine(
     Raises:
         ConformanceError: it breaks a promise: ids outside the map, no end, more ids than asked for, a prompt
             outside the map that is sent, a request that fails after another one was left, or an answer that
-            is declared to continue and begins anew.
+            is declared to continue and begins anew. Or the answer is one id, or the same one throughout,
+            which does not tell.
         EngineError: the engine cannot be asked.
     """
     require_engine(engine)
@@ -83,7 +84,10 @@ async def check_engine(
     await _leave_early(engine, request)
     # These come last, because requests that were refused or left may harm those that follow.
     repeats = await _repeats(engine, request, ids)
-    continues = repeats and await _continues(engine, request, ids)
+    cuts = _telling_cuts(ids, max_tokens)
+    what = "the answer looks the same where it is continued and where it begins anew"
+    _require(bool(cuts), f"{what}; give a prompt that is answered by several different ids")
+    continues = repeats and await _continues(engine, request, ids, cuts)
     declared = continues_answers(engine)
     _require(continues or not repeats or not declared, "it declares `continues`, but restarts the answer")
     return Conformance(ids, reason, repeats, continues)
@@ -136,10 +140,18 @@ async def _repeats(engine: Engine, request: GenerationRequest, ids: tuple[int, .
     return all(answer == ids for answer in answers)
 
 
-async def _continues(engine: Engine, request: GenerationRequest, ids: tuple[int, ...]) -> bool:
-    """Ask for the rest after the first id, half of them, and all but the last."""
-    # A short answer has fewer cuts than three, and a cut at either end asks for nothing new.
-    for cut in sorted({1, len(ids) // 2, len(ids) - 1} - {0, len(ids)}):
+def _telling_cuts(ids: tuple[int, ...], max_tokens: int) -> list[int]:
+    """Return up to three places of an answer at which one that begins anew is not taken for its rest."""
+    # A cut at either end asks for nothing new; the rest of one id repeated is what a new answer begins with.
+    cuts = [cut for cut in range(1, len(ids)) if ids[cut:] != ids[: max_tokens - cut]]
+    return sorted({cuts[0], cuts[len(cuts) // 2], cuts[-1]}) if cuts else []
+
+
+async def _continues(
+    engine: Engine, request: GenerationRequest, ids: tuple[int, ...], cuts: Sequence[int]
+) -> bool:
+    """Ask for the rest after each cut; return whether it is that of the answer."""
+    for cut in cuts:
         options = msgspec.structs.replace(request.options, max_tokens=request.options.max_tokens - cut)
         rest = msgspec.structs.replace(
             request, prompt_ids=[*request.prompt_ids, *ids[:cut]], options=options, continued=cut

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from codec_agents.exceptions import EngineError
 from codec_agents.testing import (
     Call,
     ConformanceError,
@@ -105,3 +106,29 @@ async def test_a_prompt_outside_the_map_has_to_be_refused(words):
 async def test_more_ids_than_asked_for_are_a_breach(words):
     with pytest.raises(ConformanceError, match="2 ids came for max_tokens=1"):
         await check_engine(Answers(*TWO), words, [5], max_tokens=1)
+
+
+class Restarts(Answers):
+    """Begins its answer anew whatever is there of it, and says that it continues."""
+
+    continues = True
+
+    @asynccontextmanager
+    async def stream(self, request):
+        if not request.prompt_ids or max(request.prompt_ids) >= request.vocabulary.size:
+            raise EngineError("own", "no such prompt")
+        ids = [token for frame in self._frames for token in frame.ids][: request.options.max_tokens]
+        yield FrameStream((CodecFrame(tuple(ids), done=True, finish_reason="stop"),))
+
+
+@pytest.mark.parametrize("ids", [(21,), (21,) * 50])
+async def test_an_answer_that_does_not_tell_shows_nothing(words, ids):
+    """As one that is continued, so would one look that begins anew."""
+    with pytest.raises(ConformanceError, match="give a prompt that is answered by several"):
+        await check_engine(Restarts(CodecFrame(ids, done=True)), words, [5])
+
+
+@pytest.mark.parametrize("ids", [(21, 22), (21, 22) * 50, (21,) * 23 + (22,), (21,) * 5])
+async def test_an_answer_that_begins_anew_is_a_breach(words, ids):
+    with pytest.raises(ConformanceError, match="but restarts the answer"):
+        await check_engine(Restarts(CodecFrame(ids, done=True)), words, [5])
