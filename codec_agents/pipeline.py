@@ -16,7 +16,7 @@ from codec_agents import graph
 from codec_agents.display.displayed import Displayed
 from codec_agents.exceptions import PipelineError
 from codec_agents.graph.live import LiveObjects
-from codec_agents.runtime.options import DEFAULT_CONCURRENCY, RunOptions, start_run
+from codec_agents.runtime.options import DEFAULT_CONCURRENCY, RunOptions, check_options_of_many, start_run
 
 if TYPE_CHECKING:
     from codec_agents.display.parts import Part
@@ -309,7 +309,8 @@ class Pipeline(graph.Declaration, Displayed):
                 by its position. `run_id` is a prefix of the runs' names.
 
         Raises:
-            InputError: `inputs` is no list of mappings.
+            InputError: `inputs` is no list of mappings, or an option has another type.
+            TypeError: an option is unknown.
             ValueError: `concurrency` is less than 1.
             Exception: what `progress` raised; the other runs are stopped.
         """
@@ -351,7 +352,8 @@ class Pipeline(graph.Declaration, Displayed):
         runs. The arguments are those of `batch`.
 
         Raises:
-            InputError: `inputs` is no list of mappings.
+            InputError: `inputs` is no list of mappings, or an option has another type.
+            TypeError: an option is unknown.
             ValueError: `concurrency` is less than 1.
         """
         from codec_agents.runtime.batch import completing, inputs_of
@@ -368,7 +370,13 @@ class Pipeline(graph.Declaration, Displayed):
         after: RunResult | Mapping[str, History] | None,
         options: RunOptions,
     ) -> Callable[[int], Awaitable[RunResult]]:
-        """Return what runs the pipeline for the inputs at a position."""
+        """Return what runs the pipeline for the inputs at a position.
+
+        Raises:
+            Exception: what each run would raise for its options, or for what it continues.
+        """
+        check_options_of_many(options)
+        self._continuing(after)
 
         async def run(position: int) -> RunResult:
             return await self.invoke(each[position], after=after, **_numbered(options, position))

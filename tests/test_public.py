@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 from importlib import import_module
 from importlib.metadata import version
 
 import pytest
+
+from codec_agents import Pipeline, Tool, tool
+from codec_agents.runtime.options import RunOptions
+from tests.conftest import REPOSITORY
 
 
 @pytest.mark.parametrize("name", ["codec_core", "codec_agents"])
@@ -20,6 +26,49 @@ def test_a_root_lists_exactly_the_public_names(name: str) -> None:
     assert root.__version__ == version("codec-agents")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = root.nothing
+
+
+ALWAYS = {"after": "RunResult | Mapping[str, History] | None", "options": "Unpack[RunOptions]"}
+
+
+@pytest.mark.parametrize("name", ["run", "invoke_sync", "batch", "batch_as_completed", "resume"])
+def test_every_way_to_run_takes_the_options_of_invoke(name: str) -> None:
+    """`run` streams; the others differ from `invoke` only in what they are about."""
+    own = {"batch": {"concurrency", "progress"}, "batch_as_completed": {"concurrency"}}
+    invoke, other = (inspect.signature(getattr(Pipeline, each)).parameters for each in ("invoke", name))
+    for option, annotation in ALWAYS.items():
+        assert invoke[option].annotation == other[option].annotation == annotation
+        assert invoke[option].default is other[option].default
+        assert invoke[option].kind is other[option].kind
+    inputs = {"pause", "decisions"} if name == "resume" else {"inputs"}
+    assert other.keys() == {"self", *inputs, *ALWAYS, *own.get(name, ())}
+
+
+def test_the_page_on_running_has_every_option() -> None:
+    page = (REPOSITORY / "docs" / "running.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)`", page.partition("\n## Options\n")[2].partition("\n## ")[0], re.MULTILINE)
+    assert rows == ["after", *RunOptions.__annotations__]
+
+
+@tool
+def fares(origin: str, destination: str, *, day: str = "Friday") -> list[int]:
+    """Look up fares."""
+    return [len(origin), len(destination), len(day)]
+
+
+class Desk:
+    @tool(approval=True)
+    def book(self, flight: str) -> bool:
+        """Book a flight."""
+        return bool(flight)
+
+
+def test_a_tool_keeps_the_signature_of_its_function() -> None:
+    shown = "(origin: 'str', destination: 'str', *, day: 'str' = 'Friday') -> 'list[int]'"
+    assert str(inspect.signature(fares)) == str(inspect.signature(fares.renamed("prices"))) == shown
+    assert str(inspect.signature(Desk().book)) == "(flight: 'str') -> 'bool'"
+    assert "parameters" in inspect.signature(Tool).parameters
+    assert fares("Lisbon", "Oslo") == [6, 4, 6]
 
 
 DECLARES = """

@@ -12,6 +12,7 @@ from codec_agents.compiler.hub_maps import hub_endpoint, map_of_hub
 from codec_agents.compiler.map_files import id_of_file, id_of_name, key_of_id, map_of_file
 from codec_agents.compiler.maps import map_cache_folder
 from codec_agents.graph.sources import HUB_PREFIX
+from codec_agents.references.missing_files import searched
 from codec_agents.references.unreachable import unreachable
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map, bundled_map_bytes
 from codec_core.building.source import build_map, is_map, tokenizer_file
@@ -34,7 +35,7 @@ def build(source: str, map_id: str | None, pattern: str | None, *, allow_private
         return _document_of(found)
     path = Path(source)
     if not path.exists():
-        raise click.BadParameter(f"there is no file or folder {source!r}", param_hint="SOURCE")
+        raise click.BadParameter(f"there is no {source!r}{searched(path)}", param_hint="SOURCE")
     return build_map(path, map_id=map_id or id_of_file(tokenizer_file(path)), pattern=pattern)
 
 
@@ -84,8 +85,8 @@ def named_map(name: str, param_hint: str = "SOURCE_OR_ID") -> TokenizerMap:
         return kept
     known = ", ".join(BUNDLED_MAPS)
     raise click.BadParameter(
-        f"{name!r} is no file, no bundled map ({known}), and no map in the cache; make one with "
-        "`codec-agents maps build` or `maps get`",
+        f"{name!r} is no bundled map ({known}), no map in the cache (make one with `codec-agents maps build` "
+        f"or `maps get`), and no file{searched(path)}",
         param_hint=param_hint,
     )
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from difflib import get_close_matches
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from codec_agents.faults import MAX_COMPARED
+from codec_agents.references.missing_files import searched
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
@@ -50,20 +48,14 @@ class ExistingPath(click.Path):
             missing = False
         if missing:
             self.fail(
-                f"{self.name.capitalize()} {str(value)!r} does not exist{_beside(Path(value))}", param, ctx
+                f"{self.name.capitalize()} {str(value)!r} does not exist{_searched(Path(value))}", param, ctx
             )
         return super().convert(value, param, ctx)
 
 
-def _beside(path: Path) -> str:
-    """Return the folder in which a path was searched, and the name in it that is most like the path's."""
-    folder = path.parent.absolute()
-    try:
-        names = [each.name for each in islice(folder.iterdir(), MAX_COMPARED)]
-    except OSError:  # the folder is what is missing, or cannot be read
-        names = []
-    close = get_close_matches(path.name, names, n=1)
-    return f" in the folder {str(folder)!r}" + (f"; did you mean {close[0]!r}?" if close else ".")
+def _searched(path: Path) -> str:
+    place = searched(path)
+    return place if place.endswith("?") else f"{place}."
 
 
 pipeline_file = click.argument("file", type=ExistingPath())

@@ -30,6 +30,7 @@ from codec_agents.records.lines import (
     TurnLine,
 )
 from codec_agents.records.recorded import RecordedRun, RecordedTurn
+from codec_agents.references.missing_files import searched
 from codec_core.exceptions import DECODE_ERRORS
 from codec_core.frames.values import count_fault
 
@@ -54,6 +55,8 @@ def read_record(path: str | Path) -> RecordedRun:
     try:
         with Path(path).open("rb") as file:
             return _Reading(path, file).run()
+    except FileNotFoundError as error:
+        raise RecordError(f"cannot read the record {path}: no such file{searched(Path(path))}") from error
     except OSError as error:
         raise RecordError(f"cannot read the record {path}: {error.strerror or error}") from error
 

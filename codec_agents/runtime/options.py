@@ -80,17 +80,8 @@ def start_run(
         TypeError: an option is unknown.
         RecordError: the record cannot be written there, or `durability` is given without one.
     """
-    if options and (unknown := sorted(options.keys() - RunOptions.__annotations__.keys())):
-        known = ", ".join(RunOptions.__annotations__)
-        raise TypeError(f"unknown run option {unknown[0]!r}; the options are {known}")
+    check_options(options)
     run_id = options.get("run_id")
-    if run_id is not None:
-        _check_run_id(run_id)
-    approve, record = options.get("approve"), options.get("record")
-    if approve is not None and not callable(approve):
-        raise InputError(f"`approve` is a function of the call and its context, not {type(approve).__name__}")
-    if record is not None and not isinstance(record, str | os.PathLike):
-        raise InputError(f"`record` is the path of a file, not {type(record).__name__}")
     from codec_agents.runtime.run import Run  # loads the executor, which reading options does not need
 
     header = {**(origin or {}), "inputs": inputs, **({"after": dict(histories)} if histories else {})}
@@ -115,6 +106,48 @@ def start_run(
     )
 
 
+def check_options(options: RunOptions) -> None:
+    """Check what can be known of options before a run is made.
+
+    Raises:
+        InputError: `run_id` is no text, or text that is no Unicode text; `record` is no path, or `approve` no
+            function.
+        TypeError: an option is unknown.
+    """
+    if not options:
+        return
+    if unknown := sorted(options.keys() - RunOptions.__annotations__.keys()):
+        known = ", ".join(RunOptions.__annotations__)
+        raise TypeError(f"unknown run option {unknown[0]!r}; the options are {known}")
+    if (run_id := options.get("run_id")) is not None:
+        _check_run_id(run_id)
+    approve, record = options.get("approve"), options.get("record")
+    if approve is not None and not callable(approve):
+        raise InputError(f"`approve` is a function of the call and its context, not {type(approve).__name__}")
+    if record is not None and not isinstance(record, str | os.PathLike):
+        raise InputError(f"`record` is the path of a file, not {type(record).__name__}")
+
+
+def check_options_of_many(options: RunOptions) -> None:
+    """Check the options of a batch once: a mistake in them is one error, and not the result of each run.
+
+    Raises:
+        RecordError: `durability` is none, or is given without a record.
+        InputError, TypeError: as by `check_options`.
+    """
+    check_options(options)
+    if (durability := options.get("durability")) is not None:
+        from codec_agents.records.writer import checked_durability
+
+        checked_durability(durability)
+        _check_recorded(options)
+
+
+def _check_recorded(options: RunOptions) -> None:
+    if options.get("record") is None and options.get("durability", "os") != "os":
+        raise RecordError("`durability` is about the record, and this run has none; give `record`, too")
+
+
 def _check_run_id(run_id: object) -> None:
     """Refuse what traces, records and requests could not hold as a name."""
     try:
@@ -128,13 +161,11 @@ def _check_run_id(run_id: object) -> None:
 def _recorder(
     plan: BuiltPipeline, options: RunOptions, header: Mapping[str, Any], sources: Iterable[str | Path]
 ) -> Recorder | None:
-    durability = options.get("durability", "os")
+    _check_recorded(options)
     if (record := options.get("record")) is None:
-        if durability != "os":
-            raise RecordError("`durability` is about the record, and this run has none; give `record`, too")
         return None
     from codec_agents.records.header import record_header
     from codec_agents.records.writer import Recorder
 
     fields = {**record_header(plan), **header}
-    return Recorder(Path(record), fields, durability=durability, sources=sources)
+    return Recorder(Path(record), fields, durability=options.get("durability", "os"), sources=sources)

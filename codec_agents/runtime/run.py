@@ -80,13 +80,14 @@ class Run:
             stops=stops,
         )
         self._executor = Executor(plan, inputs, self._context, resumed=resumed, outermost=True)
-        self._over = False
+        self._begun = self._over = False
         self._ended = Signal()
         self._error: BaseException | None = None
         self._group: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
         self._group = TaskGroup()
+        self._begun = True
         await self._group.__aenter__()
         self._group.start_soon(self._execute_in_task, name=f"codec run {self._context.plan.name}")
         return self
@@ -127,15 +128,16 @@ class Run:
         are kept.
 
         Raises:
-            RunError: they are being read already.
+            RunError: they are being read already, or the run has not begun.
         """
+        self._check_begun()
         return self._context.events.read()
 
     def text(self, sink: str) -> SinkReader[str]:
         """Yield the text of a sink from its beginning, as it arrives; raise the run's error if it failed.
 
         Raises:
-            RunError: the pipeline has no such sink.
+            RunError: the pipeline has no such sink, or the run has not begun.
         """
         return self._sink(sink).read_text()
 
@@ -143,11 +145,17 @@ class Run:
         """Yield the ids of a sink from its beginning, in batches; raise the run's error if it failed.
 
         Raises:
-            RunError: the pipeline has no such sink.
+            RunError: the pipeline has no such sink, or the run has not begun.
         """
         return self._sink(sink).read_ids()
 
+    def _check_begun(self) -> None:
+        """Refuse to wait for a run that was never entered: it would be for ever."""
+        if not self._begun:
+            raise RunError("the run has not begun; use `async with pipeline.run(...) as run:`, or `invoke`")
+
     def _sink(self, name: str) -> SinkOutput:
+        self._check_begun()
         sinks = self._executor.context.sinks
         if name not in sinks:
             known = ", ".join(sorted(sinks)) or "none"
@@ -157,7 +165,12 @@ class Run:
         return sinks[name]
 
     async def wait(self) -> RunResult:
-        """Wait until the run is over and return its result; raise its error if it failed."""
+        """Wait until the run is over and return its result.
+
+        Raises:
+            RunError: the run failed (the error itself is raised), or has not begun.
+        """
+        self._check_begun()
         while not self._over:
             await self._ended.wait()
         return self.result
@@ -246,6 +259,7 @@ class Run:
         Raises:
             RunError: the run failed.
         """
+        self._begun = True
         await self._execute()
         return self.result
 

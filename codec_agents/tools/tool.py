@@ -56,6 +56,14 @@ _Rest = ParamSpec("_Rest")
 _Result = TypeVar("_Result")
 
 
+class _Signature:
+    """Lets `inspect.signature`, and editors that use it, show a tool with the signature of its function."""
+
+    def __get__(self, made: Tool | None, kind: type) -> inspect.Signature | None:
+        # With None for the class itself, `inspect` goes on as for other classes.
+        return None if made is None else inspect.signature(made.call)
+
+
 @dataclass(frozen=True, slots=True)
 class Tool(Generic[P, R]):
     """A callable with a name, a description and a schema.
@@ -91,6 +99,8 @@ class Tool(Generic[P, R]):
     approval: Approval = False
     is_method: bool = False
     """True for a tool made in a class, of a method that is not bound yet."""
+
+    __signature__ = _Signature()
 
     @overload
     def __get__(self, owner: None, kind: type | None = None) -> Self: ...

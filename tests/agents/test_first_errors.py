@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,10 @@ from codec_agents.exceptions import (
     NodeFailedError,
     PauseError,
     PipelineError,
+    RecordError,
     ToolDefinitionError,
 )
+from codec_agents.prompts import History
 from codec_agents.vocabularies import bundled_map_bytes
 from tests.agents.recorded_runs import paying
 
@@ -103,6 +106,18 @@ def test_a_missing_map_file_names_the_folder_that_was_searched(tmp_path: Path) -
     assert f"no file 'own.json' in {tmp_path / 'maps'};" in str(caught.value)
 
 
+def test_a_missing_pipeline_or_record_names_the_folder_that_was_searched(tmp_path: Path) -> None:
+    (tmp_path / "desk.yaml").write_text("pipeline: desk")
+    place = re.escape(f"in the folder {str(tmp_path)!r}; did you mean 'desk.yaml'?")
+    with pytest.raises(FileNotFoundError, match=f"no such file {place}"):
+        Pipeline.from_yaml(tmp_path / "desc.yaml")
+    for call in (chain().replay, chain().recover):
+        with pytest.raises(RecordError, match=f"cannot read the record .*: no such file {place}"):
+            call(tmp_path / "desc.yaml")
+    with pytest.raises(FileNotFoundError, match=r"no such file in the folder '.*nowhere'"):
+        Pipeline.from_yaml(tmp_path / "nowhere" / "desk.yaml")
+
+
 def test_a_damaged_map_names_its_file(tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text('{"id": "own"}', encoding="utf-8")
     with pytest.raises(PipelineError, match=r"own\.json: not a tokenizer map: .* `version`"):
@@ -178,6 +193,33 @@ def test_what_is_no_map_is_told_what_a_map_can_be(tmp_path: Path) -> None:
 def test_an_option_of_a_run_of_another_type_is_refused(option: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         chain().invoke_sync({"q": "x"}, **option)
+
+
+async def as_completed(**options: Any) -> None:
+    async with chain().batch_as_completed([{"q": "x"}], **options) as results:
+        async for _ in results:
+            pass
+
+
+@pytest.mark.parametrize("batch", [partial(chain().batch, [{"q": "x"}]), as_completed])
+@pytest.mark.parametrize(
+    ("option", "error", "said"),
+    [
+        ({"recrod": "runs"}, TypeError, "unknown run option 'recrod'; the options are record,"),
+        ({"approve": True}, InputError, "`approve` is a function"),
+        ({"record": 5}, InputError, "`record` is the path"),
+        ({"run_id": 5}, InputError, "`run_id` is a text"),
+        ({"durability": "ram"}, RecordError, "there is no durability 'ram'"),
+        ({"durability": "disk"}, RecordError, "give `record`, too"),
+        ({"after": {"n": History(prompt=[1], generated=[], begin=0, map_hash=None)}}, InputError, "'n'"),
+    ],
+)
+def test_a_mistake_in_the_options_of_a_batch_is_one_error(
+    batch: Any, option: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    """As the result of each run it would be seen late, or never."""
+    with pytest.raises(error, match=said):
+        anyio.run(partial(batch, **option))
 
 
 @pytest.mark.parametrize("inputs", ["abc", {"q": "x"}, 5])

@@ -98,3 +98,13 @@ async def run() -> None:
         assert_type(running, Run)
         async for piece in running.text("reader"):
             assert_type(piece, str)
+    results = await p.batch(
+        [{"question": "Oslo?"}], concurrency=2, progress=True, record="runs", after=result
+    )
+    assert_type(results, list[RunResult | Exception])
+    async with p.batch_as_completed([{"question": "Oslo?"}], deps=object(), run_id="night") as completed:
+        async for position, each in completed:
+            assert_type(position, int)
+            assert_type(each, RunResult | Exception)
+    resumed = p.resume("{}", [True, "not today"], after=result, record="run.jsonl", run_id="third")
+    assert_type(await resumed.execute(), RunResult)

@@ -54,4 +54,10 @@ async def run(p: Pipeline) -> None:
     """Misspell options of a run."""
     await p.invoke({"q": "go"}, recrod="run.jsonl")  # mistake
     await p.invoke({"q": "go"}, durability="ram")  # mistake
+    p.invoke_sync({"q": "go"}, recrod="run.jsonl")  # mistake
+    p.run({"q": "go"}, run_ids="second")  # mistake
+    await p.batch([{"q": "go"}], recrod="runs")  # mistake
+    await p.batch({"q": "go"})  # mistake
+    p.batch_as_completed([{"q": "go"}], approve=True)  # mistake
+    p.resume("{}", ["yes", 1])  # mistake
     p.replay("run.jsonl", tools="again")  # mistake

@@ -10,14 +10,14 @@ import click
 from codec_agents.cli.approval import decisions
 from codec_agents.cli.commands.run import show_run, with_options
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import load, pipeline_file
+from codec_agents.cli.options import ExistingPath, load, pipeline_file
 from codec_agents.exceptions import PauseError
 from codec_agents.runtime.pause import Pause
 
 
 @click.command("resume", short_help="Continue a run that waits for approval.")
 @pipeline_file
-@click.argument("waiting", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("waiting", type=ExistingPath())
 @click.option(
     "-d",
     "--decision",

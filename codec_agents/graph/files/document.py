@@ -19,6 +19,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from codec_agents.faults import Fault
 from codec_agents.graph.base import BODY_FIELDS, Place, place_name
+from codec_agents.references.missing_files import searched
 
 MAX_DOCUMENT_CHARACTERS = 1_000_000
 """A pipeline of hundreds of nodes with long prompts takes a tenth of this."""
@@ -137,9 +138,12 @@ def read_file(path: Path, name: str, extent: Extent | None = None) -> Document:
     Raises:
         OSError: the file cannot be opened.
     """
-    with path.open("rb") as file:
-        # One byte more tells a longer file, of which no more is read.
-        content = file.read(MAX_FILE_BYTES + 1)
+    try:
+        with path.open("rb") as file:
+            # One byte more tells a longer file, of which no more is read.
+            content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(error.errno, f"no such file{searched(path)}", str(path)) from error
     document = Document(file=name, extent=extent or Extent())
     if len(content) > MAX_FILE_BYTES:
         _refuse_length(document)

@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from codec_agents import Pipeline
+from codec_agents.exceptions import RunError
 from codec_agents.runtime.run import Run
 from codec_agents.testing import ScriptedEngine
 
@@ -46,6 +47,18 @@ async def test_a_run_shows_its_caller_no_more_than_a_caller_needs() -> None:
 def test_an_unknown_option_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match="unknown run option 'recrod'; the options are record, "):
         echo().run({"q": "hi"}, recrod="file")  # type: ignore[call-arg]
+
+
+async def test_a_run_that_was_never_entered_is_not_waited_for() -> None:
+    run = echo().run({"q": "hi"})
+    for use in (run.__aiter__, lambda: run.text("out"), lambda: run.ids("out")):
+        with pytest.raises(RunError, match="the run has not begun; use `async with"):
+            use()
+    with pytest.raises(RunError, match="the run has not begun"):
+        await run.wait()
+    async with run:
+        assert (await run.wait()).text == {"out": "hello"}
+    assert "".join([piece async for piece in run.text("out")]) == "hello"
 
 
 async def test_a_batch_takes_the_options_of_a_run(tmp_path) -> None:
