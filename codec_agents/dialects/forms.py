@@ -165,6 +165,8 @@ class CallForm(_Part):
     """Whether a start inside a call belongs to its payload, and does not begin another call."""
     inner: tuple[str, ...] = ()
     """Control tokens that the grammar reads inside a payload."""
+    alone: tuple[str, str] | None = None
+    """Those of them around one call, where models also write calls without the marks around all of them."""
     text_starts: tuple[str, ...] = ()
     """The texts that may begin a call where ids do not mark it."""
     text_end: str | None = None

@@ -65,6 +65,7 @@ KIMI_K2 = Dialect(
         starts=("<|tool_calls_section_begin|>", "<|tool_call_section_begin|>"),
         ends=("<|tool_calls_section_end|>", "<|tool_call_section_end|>"),
         inner=_INNER,
+        alone=_INNER[:2],
         written=WrittenCalls(
             open="<|tool_calls_section_begin|>",
             each="<|tool_call_begin|>{id}<|tool_call_argument_begin|>{arguments}<|tool_call_end|>",

@@ -41,6 +41,7 @@ PHI4_MINI = Dialect(
         starts=("<|tool_call|>",),
         ends=("<|/tool_call|>",),
         text_starts=("functools[",),
+        text_anywhere=True,
         speculative=True,
         written=WrittenCalls(
             open="<|tool_call|>[",

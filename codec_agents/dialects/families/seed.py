@@ -59,7 +59,7 @@ SEED_OSS = Dialect(
     ),
     tools=ToolsForm(form=_TOOLS, between="\n\n", each="python", join="\n\nFunction:\n"),
     calls=CallForm(
-        grammar="tagged",
+        grammar="verbatim",
         starts=("<seed:tool_call>",),
         ends=("</seed:tool_call>",),
         written=WrittenCalls(

@@ -102,6 +102,11 @@ def _object(element: _Element, schema: Any, root: Mapping[str, Any]) -> dict[str
     }
 
 
+def _declares_item(schema: Any, root: Mapping[str, Any]) -> bool:
+    """Return whether an object of a schema may have a member of the name that the elements of lists have."""
+    return member_schema(schema, "item", root) is not None
+
+
 def _value(element: _Element, schema: Any, root: Mapping[str, Any]) -> Any:
     """Return a value: elements named `item` are a list, others an object, and text is read by the schema."""
     types = schema_types(schema, root)
@@ -112,8 +117,10 @@ def _value(element: _Element, schema: Any, root: Mapping[str, Any]) -> Any:
         if kind is not None and not element.text.strip():
             return empty[kind]
         return typed_value(element.text, schema, root)
-    # An object may have a member `item`. Beside "array" there may be "null", as in an optional parameter.
-    may_be_list = not types or ("array" in types and "object" not in types)
+    # An object may have a member `item`, but one alone. Beside "array" there may be "null", as in an optional
+    # parameter.
+    is_object = "object" in types and len(element.children) == 1 and _declares_item(schema, root)
+    may_be_list = not types or ("array" in types and not is_object)
     if may_be_list and all(child.name == "item" for child in element.children):
         items = items_schema(schema, root)
         return [_value(child, items, root) for child in element.children]

@@ -7,7 +7,8 @@ import re
 
 from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, load_arguments
 
-_CALL = re.compile(r"\s*call:([\w.-]+)\s*(\{.*\})\s*", re.DOTALL)
+_CALL = re.compile(r"\s*(?:call)?:([\w.-]+)\s*(\{.*\})\s*", re.DOTALL)
+"""Models of the family also leave out `call`."""
 _KEY = re.compile(r"([{,]\s*)([A-Za-z_][\w.-]*)\s*:")
 _NONE = re.compile(r"([\[,:]\s*)None(?=\s*[,\]}])")
 """The null of models that were trained on their template: it writes Python's."""

@@ -83,12 +83,15 @@ def read_blocks(payload: Payload) -> list[FoundCall]:
 
 
 def read_kimi(payload: Payload) -> list[FoundCall]:
-    """Read the calls of a section; the id, `functions.NAME:IDX`, names the tool.
+    """Read the calls of a section, or one without it; the id, `functions.NAME:IDX`, names the tool.
 
     Raises:
         PayloadError: there is no whole call.
     """
-    return _each(payload, "<|tool_call_begin|>", "<|tool_call_end|>", _kimi_call)
+    begin = "<|tool_call_begin|>"
+    if len(payload.split(begin)) == 1:
+        return _kimi_call(payload)  # a call without a section, whose marks are those of the region
+    return _each(payload, begin, "<|tool_call_end|>", _kimi_call)
 
 
 def _kimi_call(call: Payload) -> list[FoundCall]:

@@ -21,8 +21,10 @@ from codec_agents.dialects.grammars.base import (
     Payload,
     PayloadError,
     load_json,
+    member_schema,
     property_schema,
     read_values,
+    schema_types,
 )
 
 
@@ -265,8 +267,8 @@ _DSML_TEXT, _DSML_CONTROL = _dsml(_DSML), _dsml(_CONTROL_DSML)
 def read_dsml(payload: Payload) -> list[FoundCall]:
     """Read `invoke` and `parameter` tags whose names begin with `｜DSML｜`.
 
-    A parameter with `string="true"` is text as it is, with `"false"` it is JSON; where it does not say,
-    the tool's schema does.
+    A parameter with `string="true"` is text as it is, with `"false"` it is JSON. Where it does not say, or
+    says otherwise than the tool's schema, the schema decides.
 
     Raises:
         PayloadError: there is no call.
@@ -291,7 +293,17 @@ def _dsml_call(name: str, body: str, closed: bool, form: TagForm, payload: Paylo
 
 
 def _dsml_value(value: TaggedValue, name: str, payload: Payload) -> object:
-    is_text = value.opened[2]
-    if is_text is None:
+    is_text, types = value.opened[2], _declared_types(value.key, name, payload)
+    # Models also mark a number as a string, and a string as none: the declared type decides.
+    is_wrong = bool(types) and ("string" not in types if is_text == "true" else types <= {"string", "null"})
+    if is_text is None or is_wrong:
         return read_values(name, [(value.key, value.text)], payload.tools)[value.key]
     return value.text if is_text == "true" else load_json(value.text, f"the value of {value.key}", name)
+
+
+def _declared_types(key: str, name: str, payload: Payload) -> set[str]:
+    """Return the types that a tool declares for a parameter; none where it is not said."""
+    if name not in payload.tools:
+        return set()
+    root = payload.tools[name].parameters
+    return schema_types(member_schema(root, key, root), root)

@@ -6,9 +6,10 @@ The rules of this file:
 2. A marker is in no event; every other id before the turn's end is in exactly one.
 3. A call that opens while reasoning is open is held back until it is known what it was: reasoning that closes
    later makes it a rehearsal, which stays reasoning; a turn that ends properly makes it a call.
-4. A call that opens inside a call may be the rest of a value that holds a marker. Neither of the two is
+4. One call of a block that comes without the block is a region of its own.
+5. A call that opens inside a call may be the rest of a value that holds a marker. Neither of the two is
    closed, so neither runs. Families whose calls end with the next one are the exception.
-5. How the ids were cut into feeds never changes what comes out, put together.
+6. How the ids were cut into feeds never changes what comes out, put together.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ class Action(Enum):
     THINK_CLOSE = auto()
     CALL_OPEN = auto()
     CALL_CLOSE = auto()
+    PART_OPEN = auto()
+    """Begins one call of a block, or a call without the block."""
+    PART_CLOSE = auto()
     TURN_END = auto()
     WRAPPER = auto()
     """Is around an answer, without another meaning."""
@@ -69,6 +73,7 @@ class RegionReader:
     """Reads turns whose regions are marked by single control ids, as nearly all families do."""
 
     __slots__ = (
+        "_alone",
         "_call_start",
         "_doubtful",
         "_held",
@@ -90,6 +95,8 @@ class RegionReader:
         self._payload: list[int] = []
         self._call_start = 0
         self._doubtful = False
+        self._alone = False
+        """Whether the call is one without its block."""
         self._held: list[TurnEvent] | None = None
         self._port = self._open_port()
 
@@ -187,6 +194,7 @@ class RegionReader:
         elif self._held is None:
             self._held = []
         self._lane = Lane.CALL
+        self._alone = False
         self._call_start = self._position
         self._payload = []
 
@@ -195,6 +203,19 @@ class RegionReader:
             self._finish_call(events, closed=not self._doubtful, stop=self._position + 1)
             self._doubtful = False
             self._lane = Lane.ANSWER if self._held is None else Lane.REASONING
+
+    def _open_part(self, token_id: int, events: list[TurnEvent]) -> None:
+        if self._lane is Lane.CALL and not self._alone:
+            self._payload.append(token_id)
+            return
+        self._open_call(token_id, events)
+        self._alone = self._lane is Lane.CALL
+
+    def _close_part(self, token_id: int, events: list[TurnEvent]) -> None:
+        if self._lane is Lane.CALL and not self._alone:
+            self._payload.append(token_id)
+        else:
+            self._close_call(token_id, events)
 
     def _end_turn(self, _id: int, events: list[TurnEvent]) -> None:
         if self._lane is not Lane.ENDED:
@@ -241,6 +262,8 @@ _TRANSITIONS: Mapping[Action, Callable[[RegionReader, int, list[TurnEvent]], Non
     Action.THINK_CLOSE: RegionReader._close_thinking,
     Action.CALL_OPEN: RegionReader._open_call,
     Action.CALL_CLOSE: RegionReader._close_call,
+    Action.PART_OPEN: RegionReader._open_part,
+    Action.PART_CLOSE: RegionReader._close_part,
     Action.TURN_END: RegionReader._end_turn,
     Action.WRAPPER: RegionReader._skip,
 }

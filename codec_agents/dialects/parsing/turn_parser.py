@@ -208,6 +208,10 @@ class TurnParser:
         # A later action replaces an earlier one: above all, an id at which the turn is over ends it.
         actions |= dict.fromkeys(self._encoder.control_ids(dialect.wrappers), Action.WRAPPER)
         if dialect.calls is not None:
+            if dialect.calls.alone is not None:
+                begin, end = dialect.calls.alone
+                actions |= dict.fromkeys(self._encoder.control_ids((begin,)), Action.PART_OPEN)
+                actions |= dict.fromkeys(self._encoder.control_ids((end,)), Action.PART_CLOSE)
             actions |= dict.fromkeys(self._encoder.control_ids(dialect.calls.ends), Action.CALL_CLOSE)
             actions |= dict.fromkeys(self._encoder.control_ids(dialect.calls.starts), Action.CALL_OPEN)
         if dialect.thinking is not None and self._knows_reasoning:
