@@ -232,7 +232,7 @@ class _Probe(HttpEngine):
             return frames
 
         def events() -> FrameParser:
-            return CompletionEvents(self.name, request, stats)
+            return CompletionEvents(self.name, request, stats).expect(request)
 
         found = media_type(response.headers.get("content-type"))
         if found not in UNTELLING and found != EVENT_STREAM:

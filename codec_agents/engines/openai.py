@@ -16,6 +16,7 @@ import msgspec
 from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.checked import count
 from codec_agents.engines.http.engine import Outgoing
+from codec_agents.engines.http.stream import OVERRUN
 from codec_agents.engines.request_body import (
     OPENAI_CHAT,
     OPENAI_COMPLETIONS,
@@ -25,7 +26,7 @@ from codec_agents.engines.request_body import (
 )
 from codec_agents.engines.scripted.prompt_view import Message, PromptView
 from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request
-from codec_agents.engines.stock.event_parser import EventParser
+from codec_agents.engines.stock.event_parser import ANSWER_BYTES, EventParser
 from codec_agents.engines.stock.openai_ids import Usage
 from codec_agents.engines.stock.text_encoding import TextEncoder
 from codec_agents.exceptions import PromptError
@@ -160,6 +161,8 @@ class TextEvents(EventParser[TextEvent]):
         """The parts of the name and of the arguments of each call, by its number."""
         self._held = 0
         """Characters in them."""
+        self._left = (request.options.max_tokens + OVERRUN) * ANSWER_BYTES
+        """Characters that the answer may still have; encoding more would take the event loop."""
 
     def feed(self, data: bytes) -> Sequence[CodecFrame]:
         """Return the frames that these bytes complete."""
@@ -187,7 +190,7 @@ class TextEvents(EventParser[TextEvent]):
     def _read_choice(self, choice: TextChoice) -> list[int]:
         delta = choice.delta
         if delta is None:
-            return self._encoder.feed(choice.text) if choice.text else []
+            return self._encode(choice.text) if choice.text else []
         for part in delta.tool_calls or ():
             self._keep_call(part)
         ids: list[int] = []
@@ -196,8 +199,15 @@ class TextEvents(EventParser[TextEvent]):
         # A refusal is text of the model in place of an answer: it leaves by the same port.
         if text := delta.content or delta.refusal:
             ids += self._stop_thinking()
-            ids += self._encoder.feed(text)
+            ids += self._encode(text)
         return ids
+
+    def _encode(self, text: str) -> list[int]:
+        self._left -= len(text)
+        if self._left < 0:
+            what = "it sends far more text than it was asked for: it ignores the limit"
+            raise self.broken(what, transient=False)
+        return self._encoder.feed(text)
 
     def _keep_call(self, part: CallDelta) -> None:
         name, arguments = part.function.name or "", part.function.arguments or ""
@@ -229,7 +239,7 @@ class TextEvents(EventParser[TextEvent]):
             if self._has_reasoned or PromptView(self._prompt, self._vocabulary).thinking != "open":
                 ids.append(start)
             self._reasons = self._has_reasoned = True
-        return ids + self._encoder.feed(text)
+        return ids + self._encode(text)
 
     def _stop_thinking(self) -> list[int]:
         if not self._reasons:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-from codec_agents.engines.base import StreamStats
+from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.http.responses import text_of
 from codec_agents.engines.values import checked_values
 from codec_agents.exceptions import TRANSIENT_STATUSES, EngineStreamError
@@ -53,6 +53,11 @@ class EventParser(ABC, Generic[Event]):
         self._events = SseDecoder()
         self._decode = msgspec.json.Decoder(kind).decode
         self._done = False
+
+    def expect(self, request: GenerationRequest) -> EventParser[Event]:
+        """Bound an event by what its request can have for an answer; return the parser."""
+        self._events.limit = event_limit(request)
+        return self
 
     def feed(self, data: bytes) -> Sequence[CodecFrame]:
         """Return the frames that these bytes complete; an error after good frames waits in `error`."""
@@ -136,6 +141,30 @@ class EventParser(ABC, Generic[Event]):
         return self.broken(f"the engine reports: {said}", transient=transient)
 
 
+MAX_EVENT_BYTES = 64 * 1024 * 1024
+"""A cumulative stream repeats all its text and ids in each event; 100,000 ids are some 2 MB."""
+
+SPARE_BYTES = 1024 * 1024
+"""Of an event, whatever was asked for: llama.cpp repeats all its settings, grammars too. As JSON of small
+values, a byte may take forty in memory."""
+
+PROMPT_BYTES = 64
+"""For each id of the prompt, which some engines repeat as ids and as text."""
+
+ANSWER_BYTES = 256
+"""For each id of the answer, as an id and as text; the longest tokens are runs of 128 spaces."""
+
+
+def event_limit(request: GenerationRequest) -> int:
+    """Return the most bytes of an event, or of a whole answer: in proportion to what was asked for."""
+    options = request.options
+    # The size of values (masks, routing) is not known, nor what fields of the user's own ask for.
+    if options.logprobs is not None or options.extra:
+        return MAX_EVENT_BYTES
+    told = len(request.prompt_ids) * PROMPT_BYTES + options.max_tokens * ANSWER_BYTES
+    return min(MAX_EVENT_BYTES, SPARE_BYTES + told)
+
+
 class WholeAnswer(Generic[Event]):
     """Reads an answer that is not streamed: its body is one event, and the only one."""
 
@@ -144,10 +173,10 @@ class WholeAnswer(Generic[Event]):
     server_continues = False
     error: EngineStreamError | None = None
 
-    def __init__(self, events: EventParser[Event], limit: int | None = None) -> None:
+    def __init__(self, events: EventParser[Event], limit: int = MAX_EVENT_BYTES) -> None:
         events.stats.format = "json"
         self._events = events
-        self._limit = limit or MAX_EVENT_BYTES
+        self._limit = limit
         self._body = bytearray()
 
     def feed(self, data: bytes) -> Sequence[CodecFrame]:
@@ -170,17 +199,13 @@ class WholeAnswer(Generic[Event]):
         return self._events.whole(bytes(self._body))
 
 
-MAX_EVENT_BYTES = 64 * 1024 * 1024
-"""A cumulative stream repeats all its text and ids in each event; 100,000 ids are some 2 MB."""
-
-
 class SseDecoder:
     """Returns the data of each event; comments, event names, event ids and a byte order mark are left out.
 
     Lines end with LF or CRLF. (The specification's lone CR is not read: no server of this kind writes it.)
     """
 
-    __slots__ = ("_at_start", "_data", "_limit", "_line", "_offset", "_size")
+    __slots__ = ("_at_start", "_data", "_line", "_offset", "_size", "limit")
 
     def __init__(self, *, limit: int = MAX_EVENT_BYTES) -> None:
         self._line = bytearray()
@@ -188,7 +213,8 @@ class SseDecoder:
         self._data: list[bytes] = []
         self._size = 0
         """Bytes in `_data`."""
-        self._limit = limit
+        self.limit = limit
+        """Bytes of an event."""
         self._offset = 0
         self._at_start = True
 
@@ -211,11 +237,16 @@ class SseDecoder:
                 self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
                 self._size += len(line)
             elif not line and self._data:
+                if self._size > self.limit:
+                    raise self._too_large()
                 event = b"\n".join(self._data)
                 self._data.clear()
                 self._size = 0
                 yield event
         self._line += rest
         self._offset += len(data)
-        if len(self._line) + self._size > self._limit:
-            raise FrameTooLargeError("a server-sent event is too large", self._offset, self._limit)
+        if len(self._line) + self._size > self.limit:
+            raise self._too_large()
+
+    def _too_large(self) -> FrameTooLargeError:
+        return FrameTooLargeError("a server-sent event is too large", self._offset, self.limit)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+import tracemalloc
 from fractions import Fraction
 from traceback import walk_stack
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from anyio.lowlevel import checkpoint
 
 from codec_agents.engines.auto import AutoEngine
-from codec_agents.engines.base import StreamStats
+from codec_agents.engines.base import WHOLE, StreamStats
 from codec_agents.engines.codec import CodecEngine, frames_of
 from codec_agents.engines.http.addresses import read_address
 from codec_agents.engines.http.stream import IDS_A_TOKEN, MOST_MERGED, OVERRUN, merged
@@ -20,7 +22,15 @@ from codec_agents.engines.in_process import InProcessEngine
 from codec_agents.engines.openai import MAX_CALLS, MAX_CALLS_OF_A_TURN, OpenAIEngine, TextEvents
 from codec_agents.engines.pool import EnginePool
 from codec_agents.engines.stock.engine import parser_of_events
-from codec_agents.engines.stock.event_parser import BOM, EventParser, SseDecoder
+from codec_agents.engines.stock.event_parser import (
+    ANSWER_BYTES,
+    BOM,
+    MAX_EVENT_BYTES,
+    SPARE_BYTES,
+    EventParser,
+    SseDecoder,
+    event_limit,
+)
 from codec_agents.engines.stock.lost_ids import find_lost_ids
 from codec_agents.engines.stock.openai_ids import CompletionEvents
 from codec_agents.engines.vllm import VllmEngine
@@ -104,8 +114,9 @@ async def test_an_engine_that_ignores_the_limit_is_left(byte_level, ask, stock, 
 class OneChunk:
     """A client whose every answer is one stream of events, in one chunk."""
 
-    def __init__(self, body):
+    def __init__(self, body, content_type="text/event-stream"):
         self.body = body
+        self.headers = {"content-type": content_type}
 
     def build_request(self, *_args, **_options):
         """Return nothing: all requests get the same answer."""
@@ -114,8 +125,7 @@ class OneChunk:
         async def chunks():
             yield self.body
 
-        headers = {"content-type": "text/event-stream"}
-        return SimpleNamespace(status_code=200, headers=headers, stream=chunks(), aclose=checkpoint)
+        return SimpleNamespace(status_code=200, headers=self.headers, stream=chunks(), aclose=checkpoint)
 
 
 @pytest.mark.parametrize("fault", ["not in the map", "ignores the limit"])
@@ -144,6 +154,60 @@ def test_good_events_before_one_that_is_too_large_are_handed_on():
     assert parser.received == 2
     with pytest.raises(FrameTooLargeError):
         parser.close()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_an_event_is_bounded_by_what_was_asked_for(byte_level, ask, stock, whole):
+    """Small values of JSON take forty times their bytes: the limit comes before they are decoded."""
+    many = b'{"choices":[' + b"{}," * (2 * SPARE_BYTES // 3) + b"{}]}"
+    body = many if whole else b"data: " + many + b"\n\n"
+    client = OneChunk(body, "application/json" if whole else "text/event-stream")
+    engine = VllmEngine("http://127.0.0.1:1", **NO_QUESTIONS, client=client)
+    asked = msgspec.structs.replace(ask(byte_level, max_tokens=100), stream_interval=WHOLE if whole else 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(EngineStreamError, match="too large"):
+            await read(engine, asked)
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_asked_for_has_room(byte_level, ask):
+    long = msgspec.structs.replace(ask(byte_level, max_tokens=100_000), prompt_ids=[5] * 100_000)
+    assert 30 * 2**20 < event_limit(long) < MAX_EVENT_BYTES
+    assert event_limit(ask(byte_level, max_tokens=10**9)) == MAX_EVENT_BYTES
+    # Their values, and what a field of the user's own asks for, may be of any size.
+    assert event_limit(ask(byte_level, max_tokens=9, logprobs=0)) == MAX_EVENT_BYTES
+    assert event_limit(ask(byte_level, max_tokens=9, extra={"return_hidden_states": True})) == MAX_EVENT_BYTES
+
+
+@pytest.mark.parametrize("field", ["content", "reasoning", "refusal"])
+def test_text_beyond_what_was_asked_for_is_not_encoded(byte_level, ask, field, monkeypatch):
+    parser = TextEvents("e", ask(byte_level, max_tokens=3), StreamStats())
+    parser._marks = [5, 6]
+    encoded = []
+
+    class Encoder:
+        def feed(self, text):
+            encoded.append(text)
+            return []
+
+        def flush(self):
+            return []
+
+    monkeypatch.setattr("codec_agents.engines.openai.TextEncoder", lambda _: Encoder())
+    parser._encoder = Encoder()
+    most = (3 + OVERRUN) * ANSWER_BYTES
+
+    def said(text):
+        return f"data: {json.dumps({'choices': [{'delta': {field: text}}]})}\n\n".encode()
+
+    parser.feed(said("x" * most))
+    with pytest.raises(EngineStreamError, match="ignores the limit") as refused:
+        parser.feed(said("x"))
+    assert not refused.value.transient
+    assert [len(text) for text in encoded] == [most]
 
 
 async def test_a_lost_connection_does_not_tell_what_a_server_is(words, ask, stock):
