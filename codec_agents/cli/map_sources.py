@@ -13,7 +13,7 @@ from codec_agents.compiler.map_files import id_of_file, id_of_name, key_of_id, m
 from codec_agents.compiler.maps import map_cache_folder
 from codec_agents.graph.sources import HUB_PREFIX
 from codec_agents.references.missing_files import searched
-from codec_agents.references.unreachable import unreachable
+from codec_agents.references.unreachable import by_way_of, unreachable
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map, bundled_map_bytes
 from codec_core.building.source import build_map, is_map, tokenizer_file
 from codec_core.discovery import DiskMapCache
@@ -125,7 +125,7 @@ def _from_hub(name: str, map_id: str | None, *, allow_private: bool) -> Tokenize
         except httpx.HTTPError as error:
             said = str(error) or type(error).__name__
             if isinstance(error, httpx.ConnectError):  # of which httpx says only that all attempts failed
-                said = unreachable(error, hub_endpoint())
+                said = unreachable(error, by_way_of(hub_endpoint()))
             raise OSError(
                 f"cannot fetch hf:{name}: {said}; check the network, HTTPS_PROXY and HF_ENDPOINT, or name "
                 "the model's folder"

@@ -6,10 +6,14 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from codec_agents.cli.exits import AddressInUseError
+
+if TYPE_CHECKING:
+    from codec_agents.server import ServerSettings
 
 
 def bound(host: str, port: int) -> list[socket.socket]:
@@ -24,6 +28,28 @@ def bound(host: str, port: int) -> list[socket.socket]:
         if error.errno != errno.EADDRINUSE:
             raise click.BadParameter(f"cannot listen on {host}:{port}: {error.strerror}") from error
         raise AddressInUseError(host, port) from error
+
+
+def require_server(host: str, settings: ServerSettings) -> None:
+    """Check that a server can be run, and that it asks for a key where others can reach it.
+
+    Raises:
+        click.UsageError: the extra `server` is missing, or the key.
+    """
+    from codec_agents.server import MissingServerError
+    from codec_agents.server.access import UnprotectedServerError, require_keys
+    from codec_agents.server.hosting.serving import require_uvicorn
+
+    try:
+        require_uvicorn()
+        require_keys(host, settings)
+    except MissingServerError as error:
+        raise click.UsageError(str(error)) from error
+    except UnprotectedServerError as error:
+        raise click.UsageError(
+            f"a server on {host!r} can be reached by others, and asks for no key: name the variable of one "
+            "with --api-key-env, or leave out --host"
+        ) from error
 
 
 def address_of(host: str, sockets: Sequence[socket.socket]) -> str:

@@ -19,7 +19,7 @@ from codec_agents.graph.sources import MapSpec
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.references.environment import expand, values_of
 from codec_agents.references.secret_texts import hide
-from codec_agents.references.unreachable import unreachable
+from codec_agents.references.unreachable import by_way_of, unreachable
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
 from codec_core.discovery import DiskMapCache, load_map
 from codec_core.exceptions import CodecError
@@ -198,7 +198,7 @@ def _fetched(
         return run_in_own_loop(fetch)
     except httpx.ConnectError as error:
         what = "the map cannot be fetched" if server is None else f"the map cannot be fetched from {url}"
-        raise ResourceError(f"{what}: {unreachable(error, server or url)}", ELSEWHERE) from error
+        raise ResourceError(f"{what}: {unreachable(error, by_way_of(server or url))}", ELSEWHERE) from error
     except httpx.HTTPError as error:
         # Some errors of httpx have no text.
         reason = hide(str(error) or type(error).__name__, values_of(url))

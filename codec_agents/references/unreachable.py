@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 MAX_CHAIN = 20
 """Causes of one exception that are looked at: chains can be circular."""
@@ -40,6 +42,18 @@ def unreachable(error: BaseException, url: str) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{url} cannot be reached: {error.strerror}"
     return f"{url} cannot be reached ({kind})"
+
+
+def by_way_of(url: str) -> str:
+    """Return a URL, and the variable of the environment whose proxy it is asked through, if there is one.
+
+    Not for engines, which read no variables of proxies.
+    """
+    asked, proxies = urlsplit(url), getproxies()
+    name = next((each for each in (asked.scheme, "all") if each and each in proxies), None)
+    if name is None or asked.hostname is None or proxy_bypass(asked.hostname):
+        return url
+    return f"{url} (asked through the proxy of {name.upper()}_PROXY)"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -34,7 +34,7 @@ class UnprotectedServerError(ValueError):
     def __init__(self, host: str) -> None:
         super().__init__(
             f"a server on {host!r} can be reached by others, and asks for no key: give "
-            "ServerSettings(api_keys=...), or --api-key-env on the command line, or bind it to 127.0.0.1"
+            "ServerSettings(api_keys=...), or bind it to 127.0.0.1"
         )
 
 

@@ -227,7 +227,7 @@ async def _client(
         # httpx reads these when a client is made, and raises what their parsing raises.
         raise error(
             "the proxy settings of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) cannot be "
-            f"used: {cause}"
+            f"used: {cause}; correct them, or unset them"
         ) from cause
     async with own:
         yield own

@@ -16,7 +16,7 @@ from codec_agents.cli.approval import decision
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.inputs import input_option, inputs_of
 from codec_agents.cli.options import ExistingPath, as_json, load, pipeline_file
-from codec_agents.cli.serving import address_of, bound, secret
+from codec_agents.cli.serving import address_of, bound, require_server, secret
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
@@ -192,16 +192,10 @@ def serve(
     --api-key-env.
     """
     from codec_agents.scale.durable_http import DurableApp
-    from codec_agents.server import MissingServerError, ServerSettings
-    from codec_agents.server.access import UnprotectedServerError, require_keys
-    from codec_agents.server.hosting.serving import require_uvicorn
+    from codec_agents.server import ServerSettings
 
     settings = ServerSettings(api_keys=() if api_key_env is None else (secret(api_key_env),))
-    try:
-        require_uvicorn()
-        require_keys(host, settings)
-    except (MissingServerError, UnprotectedServerError) as error:
-        raise click.UsageError(str(error)) from error
+    require_server(host, settings)
     import uvicorn
 
     with _runs(state, database) as runs:

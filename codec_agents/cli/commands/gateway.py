@@ -12,7 +12,7 @@ import click
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import ExistingPath
-from codec_agents.cli.serving import address_of, bound, secret
+from codec_agents.cli.serving import address_of, bound, require_server, secret
 from codec_agents.cli.yaml_files import yaml_of
 
 if TYPE_CHECKING:
@@ -178,18 +178,12 @@ def command(
 
     Try it with: curl -i localhost:8080/v1/responses --json '{"input": "Hi"}'
     """
-    from codec_agents.server import MissingServerError, ServerSettings, serve
-    from codec_agents.server.access import UnprotectedServerError, require_keys
-    from codec_agents.server.hosting.serving import require_uvicorn
+    from codec_agents.server import ServerSettings, serve
 
     settings = ServerSettings(
         api_keys=tuple(map(secret, api_key_env)), allowed_hosts=allow_host, allowed_origins=allow_origin
     )
-    try:
-        require_uvicorn()
-        require_keys(host, settings)
-    except (MissingServerError, UnprotectedServerError) as error:
-        raise click.UsageError(str(error)) from error
+    require_server(host, settings)
     gateway = _gateway(settings, options)
     sockets = bound(host, port)
     served = gateway.backend.models[0]

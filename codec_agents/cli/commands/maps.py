@@ -190,7 +190,7 @@ async def _fetch(
     import httpx
 
     from codec_agents.compiler.maps import map_cache_folder
-    from codec_agents.references.unreachable import unreachable
+    from codec_agents.references.unreachable import by_way_of, unreachable
     from codec_core.discovery import DiskMapCache, discover_map, load_map
     from codec_core.discovery.documents import pinned_hash
     from codec_core.exceptions import TokenizerMapHashMismatchError
@@ -215,7 +215,7 @@ async def _fetch(
         else:
             found = await discover_map(origin=origin, id=map_id, cache=cache, allow_private=allow_private)
     except httpx.ConnectError as error:
-        said = f"{unreachable(error, origin)}; start the server, or correct the URL"
+        said = f"{unreachable(error, by_way_of(origin))}; start the server, or correct the URL"
         raise OSError(f"cannot fetch the map: {said}") from error
     except httpx.HTTPError as error:
         raise OSError(f"cannot fetch from {origin}: {str(error) or type(error).__name__}") from error

@@ -12,7 +12,7 @@ import click
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import ExistingPath, Number, load
-from codec_agents.cli.serving import address_of, bound, secret
+from codec_agents.cli.serving import address_of, bound, require_server, secret
 from codec_agents.cli.yaml_files import yaml_of
 
 if TYPE_CHECKING:
@@ -86,19 +86,13 @@ def command(
 
     Try it with: curl localhost:8000/v1/completions --json '{"prompt": "hello", "max_tokens": 40}'
     """
-    from codec_agents.server import MissingServerError, ServerSettings, create_app, serve
-    from codec_agents.server.access import UnprotectedServerError, require_keys
+    from codec_agents.server import ServerSettings, create_app, serve
     from codec_agents.server.backends.chosen_dialect import with_dialect
-    from codec_agents.server.hosting.serving import require_uvicorn
 
     given = {name: value for name, value in options.items() if value is not None}
     keys = () if api_key_env is None else (secret(api_key_env),)
     settings = ServerSettings(api_keys=keys, allowed_hosts=hosts, allowed_origins=origins)
-    try:
-        require_uvicorn()
-        require_keys(host, settings)
-    except (MissingServerError, UnprotectedServerError) as error:
-        raise click.UsageError(str(error)) from error
+    require_server(host, settings)
     backend, maps = _backend(file, model, given)
     if dialect is not None:
         backend = with_dialect(backend, dialect)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -278,3 +279,27 @@ def test_check_names_the_engine_that_tells_its_map(tmp_path: Path) -> None:
         )
         done = CliRunner().invoke(main, ["check", str(file)])
     assert f"map demo/words from the server of engine 'A': {bundled_map('demo/words').hash}" in done.output
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("NO_PROXY", "localhost,[::1]", "cannot be used: .*; correct them, or unset them"),
+        ("ALL_PROXY", "socks://127.0.0.1:9", "cannot be used: .*; correct them, or unset them"),
+        (
+            "HTTP_PROXY",
+            "http://127.0.0.1:1",
+            r"nothing listens at http://a\.example \(asked through the proxy of HTTP_",
+        ),
+    ],
+)
+def test_odd_proxies_are_an_error_that_names_them(
+    variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv(variable, value)
+    got = maps("get", "http://a.example", "demo/words")
+    assert got.exit_code == exits.DATA_UNUSABLE
+    assert re.search(said, got.stderr), got.stderr

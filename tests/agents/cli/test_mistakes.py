@@ -97,6 +97,7 @@ CASES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "a picture and a document": ("graph sound.yaml -o p.svg --json", 2, ("--json and --output exclude each other",)),
     "actors here": ("batch sound.yaml -i run.jsonl -o out --actors 2", 2, ("--actors needs --ray",)),
     "values without a record": ("gateway --engine http://127.0.0.1:1 --map demo/bytes --record-logprobs", 2, ("--record-logprobs needs --record",)),
+    "others without a key": ("serve --script hi --host 0.0.0.0", 2, ("asks for no key: name the variable", "--api-key-env, or leave out --host")),
     "no script": ("serve --script nowhere:script", 3, ("put nowhere.py there",)),
 }  # fmt: skip
 
