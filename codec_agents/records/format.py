@@ -22,6 +22,10 @@ FIRST_BYTES = b'{"kind":"run","version":'
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is refused on reading: a prompt of a million ids takes 8 MiB."""
 
+MAX_LEVELS = 200
+"""Levels of a value in a line: arguments of calls have at most 64, and a line itself has three. What shows a
+record, or copies it, takes three calls for each, of the thousand that Python allows."""
+
 _SEAL = re.compile(rb',"sum":"([0-9a-f]{8})","chain":"([0-9a-f]{16})"\}\n')
 _SEAL_BYTES = len(b',"sum":"","chain":""}\n') + 8 + 16
 _CHAIN_BYTES = 8

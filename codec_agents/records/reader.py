@@ -11,6 +11,7 @@ import msgspec
 from codec_agents.exceptions import RecordDamagedError, RecordError
 from codec_agents.records.format import (
     FIRST_SEALED_VERSION,
+    MAX_LEVELS,
     MAX_LINE_BYTES,
     RECORD_VERSION,
     BrokenSealError,
@@ -31,6 +32,7 @@ from codec_agents.records.lines import (
 )
 from codec_agents.records.recorded import RecordedRun, RecordedTurn
 from codec_agents.references.missing_files import searched
+from codec_agents.strict_json import depth_of
 from codec_core.exceptions import DECODE_ERRORS
 from codec_core.frames.values import count_fault
 
@@ -104,6 +106,7 @@ class _Reading:
         if self._chain is None and version >= FIRST_SEALED_VERSION:
             raise _BadLineError("it has no checksum")  # else a cut seal would switch off all checks
         _decoded(line, DECODERS["run"])
+        _check_levels(document)
         return RecordedRun(header=_unsealed(document), path=Path(self._path))
 
     def _next(self) -> bytes | None:
@@ -148,6 +151,12 @@ def _decoded(line: bytes, decode: Callable[[bytes], Any]) -> Any:
         raise _BadLineError(f"it is not a line of a record: {error}") from error
 
 
+def _check_levels(value: Any) -> None:
+    """Refuse what could be read, and not be shown or written again."""
+    if depth_of(value, MAX_LEVELS) > MAX_LEVELS:
+        raise _BadLineError(f"it is nested deeper than {MAX_LEVELS} levels")
+
+
 def _is_header(line: bytes) -> bool:
     try:
         return bool(_decoded(line, _as_any_line).kind == "run")
@@ -172,7 +181,9 @@ def _add(run: RecordedRun, turns: OpenTurns, line: bytes) -> None:
         raise _BadLineError("it is a second first line")
     fields = _decoded(line, DECODERS[kind]) if kind in DECODERS else None
     if (reader := READERS.get(kind)) is None:
-        run.lines.append(_unsealed(_decoded(line, _as_document)))
+        document = _decoded(line, _as_document)
+        _check_levels(document)
+        run.lines.append(_unsealed(document))
     else:
         reader(run, turns, fields)
 
@@ -188,6 +199,7 @@ def _prompt(run: RecordedRun, turns: OpenTurns, line: PromptLine) -> None:
         raise _BadLineError(f"it keeps {line.kept_prefix} ids of an earlier run, and has {length}")
     if any(start > stop or stop > length for start, stop in line.results):
         raise _BadLineError("a result lies outside its prompt")
+    _check_levels(line.sampling)
     turn = RecordedTurn(
         line.node,
         line.turn,
@@ -235,6 +247,7 @@ def _turn(_: RecordedRun, turns: OpenTurns, line: TurnLine) -> None:
 
 
 def _tool(run: RecordedRun, turns: OpenTurns, line: ToolLine) -> None:
+    _check_levels(line.arguments)
     document = {"kind": "tool", **msgspec.structs.asdict(line)}
     turn = turns.get(line.node)
     # Of a node without a turn before it, it is kept as lines are that nothing here reads.
@@ -242,6 +255,7 @@ def _tool(run: RecordedRun, turns: OpenTurns, line: ToolLine) -> None:
 
 
 def _function(run: RecordedRun, _: OpenTurns, line: FunctionLine) -> None:
+    _check_levels(line.gave)
     run.functions.setdefault(line.node, []).append({"given": line.given, "gave": line.gave})
 
 

@@ -40,8 +40,8 @@ from codec_agents.events import (
 )
 from codec_agents.exceptions import RecordError, RecordLostError
 from codec_agents.records.files import create
-from codec_agents.records.format import MAX_LINE_BYTES, RECORD_VERSION, Chain
-from codec_agents.strict_json import is_finite
+from codec_agents.records.format import MAX_LEVELS, MAX_LINE_BYTES, RECORD_VERSION, Chain
+from codec_agents.strict_json import depth_of, is_finite
 
 if TYPE_CHECKING:
     from codec_agents.tools.calls import Attempt
@@ -313,8 +313,10 @@ def annotation(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the line of an annotation.
 
     Raises:
-        RecordError: A value is NaN or infinite.
+        RecordError: A value is NaN or infinite, or nested too deep to be read again.
     """
+    if depth_of(dict(fields), MAX_LEVELS) >= MAX_LEVELS:  # the line is a level more
+        raise RecordError(f"an annotation is nested deeper than {MAX_LEVELS - 1} levels; give a flatter one")
     if not is_finite(dict(fields)):  # JSON would hold null in its place
         raise RecordError("an annotation holds NaN or an infinity, which JSON lacks; give a number or null")
     return {"kind": "annotation", "fields": dict(fields)}

@@ -22,7 +22,9 @@ from codec_agents.exceptions import PauseError
 from codec_agents.plan.nodes import PromptedNode
 from codec_agents.prompts import ToldResults, misplaced
 from codec_agents.records.answers import claim_answer
+from codec_agents.records.format import MAX_LEVELS
 from codec_agents.records.writer import RecordPlace
+from codec_agents.strict_json import depth_of
 from codec_agents.tools.calls import Attempt, AttemptStatus
 
 if TYPE_CHECKING:
@@ -170,6 +172,8 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
             raise PauseError(
                 f"this is not a pause of a run: {error}; give what `pause.to_json()` or `--pause` wrote"
             ) from error
+        if any(depth_of(call.arguments, MAX_LEVELS) > MAX_LEVELS for call in pause.pending):
+            raise PauseError(f"the pause has arguments that are nested deeper than {MAX_LEVELS} levels")
         if pause.version not in READABLE_VERSIONS:
             known = " and ".join(map(str, READABLE_VERSIONS))
             raise PauseError(f"the pause has version {pause.version}; this reads {known}")
