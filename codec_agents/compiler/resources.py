@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from codec_agents.references.callables import Importer, is_reference
 from codec_agents.references.environment import expand, values_of
 from codec_agents.references.programs import allowed_command
 from codec_agents.references.secret_texts import hide
+from codec_agents.tools.mcp import LIBRARY_REMEDY, NEEDS_LIBRARY
 from codec_agents.tools.mcp_servers import ToolServer
 from codec_agents.tools.tool import Tool, Toolset, make_tool
 from codec_core.exceptions import CodecError
@@ -303,6 +305,8 @@ class Resources:
         try:
             # Before anything starts: a file alone must not run programs.
             command = spec.command and allowed_command(spec.command, self._spec.programs, self._importer)
+            if find_spec("mcp") is None:
+                raise ResourceError(NEEDS_LIBRARY, LIBRARY_REMEDY)
             server = ToolServer(name, spec, command, self._directory)
             run_in_own_loop(server.ask)
             # Asked now, so that a tool of `only` that the server does not offer is a fault of the build.

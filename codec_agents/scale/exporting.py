@@ -42,8 +42,7 @@ def export(folder: str | Path, form: str) -> Path:
     Raises:
         BatchError: There is no such form, there are no results, one is damaged, or pyarrow is not installed.
     """
-    if form not in FORMS:
-        raise BatchError(f"there is no form {form!r}; the forms are {', '.join(FORMS)}")
+    check_form(form)
     results, target = Path(folder, RESULTS), Path(folder, FORMS[form])
     if not results.exists():
         raise BatchError(f"there are no results in {folder}; run the batch first")
@@ -54,6 +53,18 @@ def export(folder: str | Path, form: str) -> Path:
     with replacing(target, private=True) as part:  # for their owner alone, as the results are
         (_write_csv if form == "csv" else _write_parquet)(part, names, _rows(results, sinks))
     return target
+
+
+def check_form(form: str) -> None:
+    """Check that results can be written in a form.
+
+    Raises:
+        BatchError: There is no such form, or pyarrow, which it needs, is not installed.
+    """
+    if form not in FORMS:
+        raise BatchError(f"there is no form {form!r}; the forms are {', '.join(FORMS)}")
+    if form != "csv":
+        arrow("parquet")
 
 
 def _lines(results: Path) -> Iterator[_Exported]:

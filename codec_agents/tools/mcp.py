@@ -143,13 +143,15 @@ async def _transport(url: Any, headers: Mapping[str, str]) -> AsyncIterator[Any]
         yield folding(streamable_http_client(url, http_client=http, max_sse_event_size=MAX_MESSAGE))
 
 
+NEEDS_LIBRARY = "tools of MCP servers need the official library"
+LIBRARY_REMEDY = "install it with: pip install 'codec-agents[mcp]'"
+
+
 def _library() -> Any:
     try:
         import mcp
     except ImportError as error:
-        raise ToolDefinitionError(
-            "tools of MCP servers need the official library; install it with: pip install 'codec-agents[mcp]'"
-        ) from error
+        raise ToolDefinitionError(f"{NEEDS_LIBRARY}; {LIBRARY_REMEDY}") from error
     return mcp
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -122,6 +123,18 @@ def test_a_damaged_map_names_its_file(tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text('{"id": "own"}', encoding="utf-8")
     with pytest.raises(PipelineError, match=r"own\.json: not a tokenizer map: .* `version`"):
         chain(map_name=str(tmp_path / "own.json")).build()
+
+
+def test_a_missing_library_for_tools_is_the_whole_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    pipeline = chain()
+    pipeline.mcp("files", ["python", "server.py"])
+    pipeline.model("n", engine="e", map="demo/bytes", prompt="{q}", tools=["mcp:files"]).sink("other")
+    with pytest.raises(PipelineError) as caught:
+        pipeline.connect("q", "n.q").connect("n", "other").build()
+    (fault,) = caught.value.errors
+    assert fault.found == "tools of MCP servers need the official library"
+    assert fault.remedy == "install it with: pip install 'codec-agents[mcp]'"
 
 
 def test_an_unknown_map_comes_with_the_command_that_builds_it() -> None:

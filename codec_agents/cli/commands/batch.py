@@ -137,6 +137,11 @@ def command(
         "progress": None if as_json else _Printer(),
     }
     urls = {name: _urls(value) for name, value in _pairs(engines, "--engine")}
+    if forms:  # before the first row: a run of hours would end with what is missing
+        from codec_agents.scale.exporting import check_form
+
+        for form in forms:
+            check_form(form)
     begin = partial(_here, at_once=concurrency or AT_ONCE)
     if address is not None:
         at_once = concurrency or AT_ONCE_IN_AN_ACTOR

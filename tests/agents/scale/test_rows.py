@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from codec_agents.cli import exits, main
 from codec_agents.exceptions import BatchError, PipelineError
 from codec_agents.scale import read_rows, replicas, run_batch
 from codec_agents.scale.exporting import export
@@ -196,3 +199,17 @@ def test_urls_of_engines_make_replicas(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("url: 'http://127.0.0.1:1'", "urls: ['http://127.0.0.1:1']"))
     (made_of_pool,) = replicas(file, {"A": ["http://127.0.0.1:2"]})
     assert made_of_pool.spec.engines["A"].addresses == ("http://127.0.0.1:2",)
+
+
+@pytest.mark.parametrize("form", ["parquet", "dataset"])
+def test_a_form_that_cannot_be_written_is_refused_before_the_first_row(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    (tmp_path / "rows.jsonl").write_text('{"id": 1, "question": "x"}\n')
+    (tmp_path / "p.yaml").write_text("pipeline: p\nedges: [question -> out]\n")
+    given = [str(tmp_path / name) for name in ("p.yaml", "rows.jsonl", "out")]
+    done = CliRunner().invoke(main, ["batch", given[0], "-i", given[1], "-o", given[2], "--format", form])
+    assert done.exit_code == exits.DATA_UNUSABLE
+    assert "pip install 'codec-agents[parquet]'" in done.stderr
+    assert not (tmp_path / "out").exists()
