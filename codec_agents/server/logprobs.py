@@ -87,11 +87,15 @@ class Logprobs:
         return list(zip(frame.ids, logprobs, rows, strict=True))
 
     def _entry(self, token: int, logprob: float) -> dict[str, Any]:
-        spelled = list(self._vocabulary.token_bytes(token))
+        # An alternative may be an id that pads the model's matrix, and that no map has.
+        known = self._vocabulary.is_valid(token)
+        spelled = list(self._vocabulary.token_bytes(token)) if known else None
         return {"token": self._name(token), "logprob": max(logprob, LEAST), "bytes": spelled}
 
     def _name(self, token: int) -> str:
-        return f"token_id:{token}" if self._as_ids else _text(self._vocabulary, token)
+        if self._as_ids or not self._vocabulary.is_valid(token):
+            return f"token_id:{token}"
+        return _text(self._vocabulary, token)
 
 
 COMPLETION_FIELDS: Final = ("tokens", "token_logprobs", "top_logprobs", "text_offset")

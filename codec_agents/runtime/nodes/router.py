@@ -84,6 +84,10 @@ def read_on(
     return seen, False, None
 
 
+ROUNDING = 0.01
+"""The most that the logarithm of a probability of 1 is above 0 where it is computed in half precision."""
+
+
 async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) -> None:
     """Ask the model, stop it as soon as its answer decides, and start the nodes of the chosen label."""
     run = context.run
@@ -124,7 +128,9 @@ def label_probabilities(node: BuiltRouter, turn: Turn) -> dict[str, float]:
     if values is None or not values.logprobs or turn.generated[0] not in node.label_ids:
         return {}
     told = dict([*(values.top[0] if values.top else ()), (turn.generated[0], values.logprobs[0])])
-    return {label: math.exp(told[token]) for token, label in node.label_ids.items() if token in told}
+    known = {label: told[token] for token, label in node.label_ids.items() if token in told}
+    # Above 0 by more than rounding it is a score (vLLM's `--logprobs-mode raw_logits`), and no probability.
+    return {label: math.exp(logprob) for label, logprob in known.items() if logprob < ROUNDING}
 
 
 class _Watch:

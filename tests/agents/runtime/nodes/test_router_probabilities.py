@@ -78,9 +78,10 @@ def routing(engine: Any, **sampling: Any) -> Pipeline:
     [
         ([(RIGHT, -0.25), (LEFT, -2.0)], {"left": math.exp(-2.0), "right": math.exp(-0.25)}),
         ([(LEFT, -2.0)], {"left": math.exp(-2.0), "right": math.exp(-0.5)}),
+        ([(RIGHT, 0.001), (LEFT, 800.0)], {"right": math.exp(0.001)}),  # a score, of which there is no `exp`
         ([(1, -0.1)], {"right": math.exp(-0.5)}),
     ],
-    ids=["all", "the chosen one apart", "the chosen one alone"],
+    ids=["all", "the chosen one apart", "a score", "the chosen one alone"],
 )
 async def test_a_result_a_record_and_a_trace_have_the_probabilities_of_labels(
     told: list[tuple[int, float]], expected: dict[str, float], tmp_path: Path

@@ -173,6 +173,16 @@ async def test_an_engine_that_leaves_values_out_breaks_the_answer_off() -> None:
     assert (entry["logprob"], entry["top_logprobs"][0]["logprob"]) == (LEAST, -0.5)
 
 
+async def test_an_alternative_that_no_map_has_is_named_by_its_id() -> None:
+    """Models have more rows of scores than their maps have tokens."""
+    logprobs = Logprobs(Job(ServedModel("m", VOCABULARY), [1], SamplingOptions()), 1)
+    beyond = VOCABULARY.size + 7
+    padded = with_values(CodecFrame((1,), done=False), SampledValues((-1.0,), (((beyond, -0.5),),)))
+    [entry] = logprobs.content(padded)
+    assert entry["top_logprobs"] == [{"token": f"token_id:{beyond}", "logprob": -0.5, "bytes": None}]
+    assert f"token_id:{beyond}" in logprobs.of_completion(padded)["top_logprobs"][0]
+
+
 async def test_values_that_are_too_many_are_not_kept_for_a_repeated_answer() -> None:
     few, many = KeptValues(), KeptValues()
     values = SampledValues((-1.0,), (((1, -1.0), (2, -2.0)),))
