@@ -12,6 +12,10 @@ from codec_agents.strict_json import unique_names
 MAX_PYTHON = 100_000
 """Characters: longer than any call. Python's parser takes up to 500 bytes for each."""
 
+MOST_BITS = 1024
+"""Of a whole number, as a float has. Python reads any number of hexadecimal digits, and writes at most 4,300
+decimal ones."""
+
 KNOWN_ESCAPES: Final = frozenset("\r\n\\'\"abfnrtv01234567xNuU")
 """Characters that mean something behind a backslash in a string."""
 
@@ -95,6 +99,8 @@ def python_value(node: ast.expr) -> Any:
     except ValueError:  # its text has the address of an object: a replay would tell the model another error
         raise ValueError("a name, a call or another expression is none") from None
     # Tools, records and prompts hold arguments as JSON, which would fail there, or hold something else.
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        raise ValueError("the number is too large")
     if value is None or isinstance(value, str | int | float):
         return value
     raise ValueError(f"JSON has no {type(value).__name__}")

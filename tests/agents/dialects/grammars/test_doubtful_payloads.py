@@ -142,6 +142,15 @@ def test_python_values_that_json_has_are_read_as_those_of_json() -> None:
     assert typed_value("(1, {'a': True})", {"type": "array"}, {}) == [1, {"a": True}]
 
 
+@pytest.mark.parametrize("digits", ["0x" + "f" * 4000, "0b" + "1" * 20_000, "9" * 400])
+def test_whole_numbers_that_cannot_be_written_are_no_values(digits: str) -> None:
+    assert runs("llama", f"[f(a={digits})]") == []
+    assert runs("llama", f"[f(a=[{digits}])]") == []
+    # A value without a type of its own stays the text that it is.
+    assert typed_value(f"({digits},)", {"type": "array"}, {}) == f"({digits},)"
+    assert runs("llama", "[f(a=0xff)]") == [{"a": 255}]
+
+
 def test_names_in_triple_quotes_are_text() -> None:
     assert runs("llama", "[f(a='''it's a-b(''', b='\\'x-y(')]") == [{"a": "it's a-b(", "b": "'x-y("}]
 
