@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from codec_agents.faults import MAX_COMPARED
 from codec_agents.references.missing_files import searched
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
+
+
+YAML = (".yaml", ".yml")
+"""The endings of the files that `init` and people write pipelines into."""
 
 
 class Number(click.FloatRange):
@@ -43,14 +49,25 @@ class ExistingPath(click.Path):
         """
         # What is there and cannot be looked at, or read, click names itself.
         try:
-            missing = not Path(value).exists()
+            missing, is_folder = not Path(value).exists(), Path(value).is_dir()
         except (OSError, ValueError):
-            missing = False
+            missing = is_folder = False
+        if is_folder and not self.dir_okay:
+            self.fail(f"{str(value)!r} is a folder; name a file in it{_such_as(Path(value))}", param, ctx)
         if missing:
             self.fail(
                 f"{self.name.capitalize()} {str(value)!r} does not exist{_searched(Path(value))}", param, ctx
             )
         return super().convert(value, param, ctx)
+
+
+def _such_as(folder: Path) -> str:
+    """Return the first pipeline of a folder, or nothing where it has none, or cannot be read."""
+    try:
+        found = sorted(path for path in islice(folder.iterdir(), MAX_COMPARED) if path.suffix in YAML)
+    except OSError:
+        found = []
+    return f", such as {str(found[0])!r}" if found else ""
 
 
 def _searched(path: Path) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 HEADS = ("ids", "bytes/id", "gap", "queue", "read", "engine", "first id", "saved", "ahead", "cached")
 
+NO_HANDOFF = "there is no handoff to measure: nothing that takes time feeds the prompt of a model"
+
 LEGEND = (
     "medians; milliseconds, after the source's last id: until the request is written (gap), the engine's own "
     "queue and reading of the prompt where it reports them (queue, read), from the request to the first id "
@@ -100,7 +102,8 @@ def _show(console: Console, measured: Measurement) -> None:
     for left_out, why in measured.left_out.items():
         # Its faults have a line each.
         console.print(Text(terminal.escape(f"{left_out}: left out: {why}")), soft_wrap=True)
-    console.print(Text(LEGEND, style="dim"), soft_wrap=True)
+    # Without a table, there is nothing to explain.
+    console.print(Text(LEGEND if found[0].edges else NO_HANDOFF, style="dim"), soft_wrap=True)
 
 
 def _cells(times: EdgeTimes, declared: EdgeTimes) -> list[str]:

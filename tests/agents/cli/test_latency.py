@@ -72,6 +72,18 @@ def test_a_table_for_each_handoff_with_a_row_for_each_way(file: Path) -> None:
     assert "as declared: the whole run took" in shown
 
 
+def test_a_pipeline_without_a_handoff_is_told_so_and_no_table_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(
+        "pipeline: one\nengines: {a: {kind: scripted, script: hi}}\n"
+        "nodes: {a: {engine: a, map: demo/bytes, prompt: '{task}'}}\nedges: [task -> a, a -> out]\n"
+    )
+    shown = " ".join(run(tmp_path / "one.yaml").split())
+    assert shown.endswith(
+        "there is no handoff to measure: nothing that takes time feeds the prompt of a model"
+    )
+    assert "medians" not in shown
+
+
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[str, str]]:
     """Two servers, which have a chat API beside the protocol's."""
