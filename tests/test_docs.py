@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -357,6 +359,20 @@ edges:
     said = [str(fault) for fault in caught.value.errors]
     for line in told.splitlines():
         assert re.sub(r":\d+:", ":", line, count=1) in [re.sub(r":\d+:", ":", each, count=1) for each in said]
+
+
+@cache
+def errors() -> set[str]:
+    """Return the names of all errors: ours, Python's own, and those of its library that pages name."""
+    packages = (REPOSITORY / "codec_agents", REPOSITORY / "codec_core")
+    texts = [path.read_text(encoding="utf-8") for package in packages for path in package.rglob("*.py")]
+    own = re.findall(r"^class (\w+Error)\(", "\n".join(texts), re.MULTILINE)
+    return {*own, *dir(builtins), "CancelledError", "JSONDecodeError"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_errors_that_a_page_names_are_there(page: Path) -> None:
+    assert set(re.findall(r"`(\w+Error)`", page.read_text(encoding="utf-8"))) <= errors()
 
 
 def test_the_table_of_policies_says_what_holds() -> None:

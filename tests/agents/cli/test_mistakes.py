@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import socket
 from pathlib import Path
 
@@ -142,6 +143,26 @@ def test_a_mistake_is_said_with_what_would_do(case: str) -> None:
     for part in said:
         assert part in told
     assert "Traceback" not in told
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("run sound.yaml --bogus --json", exits.USAGE, "No such option '--bogus'"),
+        ("run --json", exits.USAGE, "Missing argument 'FILE'"),
+        ("run none.yaml --json", exits.USAGE, "does not exist in the folder"),
+        ("run sound.yaml --json", exits.USAGE, "add --input q=..."),
+        ("runn --json", exits.USAGE, "did you mean 'run'?"),
+        ("run toolless.yaml -i q=1 --json", exits.FAULTS, "put nowhere.py there"),
+        ("run down.yaml -i q=1 --json", exits.ENGINE_FAILED, "nothing listens at http://127.0.0.1:1"),
+    ],
+)
+def test_errors_are_documents_with_json_those_of_usage_too(line: str, code: int, said: str) -> None:
+    result = call(line)
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["exit_code"], result.stderr) == (code, code, "")
+    assert said in document["error"]["message"]
 
 
 def test_a_run_that_never_began_leaves_no_trace_of_an_earlier_one(folder: Path) -> None:
