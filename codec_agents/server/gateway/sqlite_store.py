@@ -13,7 +13,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
@@ -250,7 +250,9 @@ def _row(node: Node) -> tuple[Any, ...]:
 def _node(row: Sequence[Any], parent: Node | None) -> Node:
     number, _, tenant, origin, key, nonce, kept, inserted, sampled, messages, turn, begin = row[:12]
     finish_reason, partial, system, call_ids, spans, created = row[12:]
-    return Node(
+    # SQLite keeps values of any type in any column.
+    msgspec.convert((kept, begin, finish_reason, partial, system, created), _Plain)
+    node = Node(
         number=number,
         parent=parent,
         tenant=tenant,
@@ -270,6 +272,31 @@ def _node(row: Sequence[Any], parent: Node | None) -> Node:
         spans=_SPANS.decode(spans),
         created=created,
     )
+    _check_places(node)
+    return node
+
+
+NotNegative: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+
+_Plain: TypeAlias = tuple[NotNegative, NotNegative, str | None, NotNegative, str | None, float]
+"""The columns that are no bytes: kept, begin, finish_reason, partial, system, and created."""
+
+
+def _check_places(node: Node) -> None:
+    """Check the numbers of a node against each other: what they name must be there.
+
+    Raises:
+        ValueError: it is not. The ids of a prompt, for one, would end early in silence.
+    """
+    before = 0 if node.parent is None else node.parent.length
+    if node.kept > before:
+        raise ValueError(f"it keeps {node.kept} ids of {before}")
+    if node.begin > node.prompt_length:
+        raise ValueError("it begins behind its prompt")
+    if any(not 0 <= start <= stop <= len(node.sampled) for _, start, stop in node.spans):
+        raise ValueError("a lane lies outside its ids")
+    if len(node.call_ids) not in (0, len(node.turn.calls)):
+        raise ValueError("it has ids of other calls than its own")
 
 
 def _kept(message: Message) -> _Message:

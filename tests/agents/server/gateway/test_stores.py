@@ -147,6 +147,17 @@ def test_a_short_secret_is_refused(tmp_path: Path) -> None:
         ("turn", b"[" * 10_000),
         ("messages", b'{"a": 1}'),
         ("spans", b'[["answer"]]'),
+        ("spans", b'[["answer",0,9999]]'),
+        ("spans", b'[["answer",-1,1]]'),
+        ("call_ids", b'["one","two"]'),
+        ("kept", "x"),
+        ("kept", -1),
+        ("kept", 10**15),
+        ("begin", b"x"),
+        ("begin", 10**15),
+        ("finish_reason", b"stop"),
+        ("system", b"be brief"),
+        ("created", "yesterday"),
         ("sampled", None),
         ("parent", 2),
         ("parent", 77),
@@ -159,6 +170,8 @@ def test_a_damaged_turn_is_a_typed_error(column: str, value: object, tmp_path: P
         changed = b"" if value is None else value
         number = 1 if value == 2 else 2  # a circle of two, one of one, and an unknown one
         file.execute(f"UPDATE turns SET {column} = ? WHERE number = ?", (changed, number))
+        if value is None:  # without ids there are no lanes of them
+            file.execute("UPDATE turns SET spans = ? WHERE number = 2", (b"[]",))
     file.close()
     again = SqliteStore(tmp_path / "kept.db")
     if value is None:
