@@ -173,6 +173,8 @@ class CallForm(_Part):
     """The text that ends such a call; None: only the turn's end does."""
     text_anywhere: bool = False
     """Whether such a call may begin in the middle of an answer, and not only as its first character."""
+    text_in_reasoning: bool = False
+    """Whether such a call may also begin in reasoning, and ends it where nothing else closes it."""
     keep_text_start: bool = True
     """Whether the text that begins it is read by the grammar, as `{` is."""
     text_unless_marked: bool = False

@@ -26,6 +26,7 @@ def _calls(block: str, prefix: str = "") -> CallForm:
         text_end=close_tag,
         inner=(_D,),  # of a tag, this alone is a control token, and only in some vocabularies
         text_anywhere=True,
+        text_in_reasoning=True,
         keep_text_start=False,  # the grammar reads the calls, not the block around them
         written=WrittenCalls(
             open=f"\n\n{open_tag}\n",

@@ -214,7 +214,7 @@ class PromptForms:
         if dialect.reader == "blocks":  # what begins the assistant's turn also begins each block in it
             own = first_marker(self.parsed(dialect.assistant))
             names = [name for name in names if name != own]
-        return self.characters(names)
+        return self.characters(name for name in names if name not in dialect.wrappers)  # which answers have
 
     def _result_marker(self) -> str | None:
         results = self.dialect.results

@@ -84,10 +84,27 @@ class RegionReader:
         "_position",
         "_table",
         "_text",
+        "_thought",
     )
 
-    def __init__(self, table: ReaderTable, *, thinking: bool = False, text: TextLane | None = None) -> None:
+    def __init__(
+        self,
+        table: ReaderTable,
+        *,
+        thinking: bool = False,
+        text: TextLane | None = None,
+        thought: TextLane | None = None,
+    ) -> None:
+        """Begin at the first id of a turn.
+
+        Args:
+            table: the dialect.
+            thinking: whether reasoning is open there.
+            text: searches the answer for calls that text marks.
+            thought: searches the reasoning for them, as long as it is not known whether it is closed.
+        """
         self._table = table
+        self._thought = thought
         self._markers_absent = table.markers_absent
         self._lane = Lane.REASONING if thinking else Lane.ANSWER
         self._text = text
@@ -133,7 +150,7 @@ class RegionReader:
         """Return the port by which content leaves as it comes; None where more has to be done with it."""
         if self._lane is Lane.ANSWER and self._text is None:
             return "answer"
-        if self._lane is Lane.REASONING and self._held is None:
+        if self._lane is Lane.REASONING and self._held is None and self._thought is None:
             return "reasoning"
         return None
 
@@ -151,6 +168,8 @@ class RegionReader:
         match self._lane:
             case Lane.CALL:
                 self._payload += ids
+            case Lane.REASONING if self._thought is not None:
+                self._take_thought(self._thought.feed(ids, start), events)
             case Lane.REASONING:
                 self._emit(PortIds("reasoning", tuple(ids), start), events)
             case Lane.ANSWER if self._text is not None:
@@ -163,6 +182,17 @@ class RegionReader:
     def _emit(self, event: TurnEvent, events: list[TurnEvent]) -> None:
         (events if self._held is None else self._held).append(event)
 
+    def _take_thought(self, found: Sequence[TurnEvent], events: list[TurnEvent]) -> None:
+        """Take what a search of the reasoning gives; from a call on, all of it is held."""
+        for event in found:
+            if isinstance(event, CallRegion) and self._held is None:
+                self._held = []
+            self._emit(event, events)
+
+    def _end_thought(self, events: list[TurnEvent], *, proper: bool) -> None:
+        if self._thought is not None and self._lane is Lane.REASONING:
+            self._take_thought(self._thought.flush(proper=proper), events)
+
     def _open_thinking(self, token_id: int, events: list[TurnEvent]) -> None:
         if self._lane is Lane.ANSWER:
             self._flush_text(events, proper=True)
@@ -171,6 +201,7 @@ class RegionReader:
             self._payload.append(token_id)
 
     def _close_thinking(self, token_id: int, events: list[TurnEvent]) -> None:
+        self._end_thought(events, proper=False)
         if self._held is not None:
             self._withdraw(events)
             self._lane = Lane.ANSWER
@@ -191,8 +222,9 @@ class RegionReader:
             self._doubtful = not self._table.calls_end_with_turn
         elif self._lane is Lane.ANSWER:
             self._flush_text(events, proper=True)
-        elif self._held is None:
-            self._held = []
+        else:
+            self._end_thought(events, proper=True)
+            self._held = self._held or []
         self._lane = Lane.CALL
         self._alone = False
         self._call_start = self._position
@@ -228,6 +260,7 @@ class RegionReader:
         self._emit(CallRegion(tuple(self._payload), self._call_start, stop, closed), events)
 
     def _end(self, events: list[TurnEvent], *, proper: bool) -> None:
+        self._end_thought(events, proper=proper)
         if self._lane is Lane.CALL:
             closed = proper and self._table.calls_end_with_turn
             self._finish_call(events, closed=closed, stop=self._position)
@@ -248,6 +281,8 @@ class RegionReader:
         for event in self._held:
             if isinstance(event, PortIds):
                 events.append(event)
+            elif event.text is not None and self._thought is not None:
+                events.append(self._thought.withdraw(event))
             elif event.ids:  # behind the mark of the call, which is in no event
                 events.append(PortIds("reasoning", event.ids, event.start + 1))
         self._held = None

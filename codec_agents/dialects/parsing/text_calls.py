@@ -23,7 +23,7 @@ from enum import Enum, auto
 from itertools import islice
 from typing import Protocol
 
-from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
+from codec_agents.dialects.values import CallRegion, Port, PortIds, TurnEvent
 
 CONTROL = b"\xff"
 """The byte before the name of a control token among the bytes of a text. UTF-8 has no such byte, so no text
@@ -76,7 +76,7 @@ class _State(Enum):
 
 
 class TextLane:
-    """The answer lane of one turn, searched for calls."""
+    """The answer of one turn, or its reasoning, searched for calls."""
 
     __slots__ = (
         "_bytes",
@@ -88,6 +88,7 @@ class TextLane:
         "_ids",
         "_longest_start",
         "_mark",
+        "_port",
         "_search_from",
         "_shared",
         "_start",
@@ -96,6 +97,7 @@ class TextLane:
         "_tried",
         "_tried_at",
         "_widths",
+        "_withdrawn",
     )
 
     def __init__(
@@ -104,8 +106,12 @@ class TextLane:
         token_bytes: Callable[[int], bytes],
         encode: Callable[[str], list[int]],
         test: CallTest,
+        port: Port = "answer",
     ) -> None:
         self._form = form
+        self._port = port
+        # Of each call, by its beginning: the ids that are its text and no other.
+        self._withdrawn: dict[int, tuple[int, ...]] = {}
         self._longest_start = max(map(len, form.starts))
         self._mark = re.compile(b"|".join(map(re.escape, form.starts)))
         self._bytes = token_bytes
@@ -131,7 +137,7 @@ class TextLane:
     def feed(self, ids: Sequence[int], start: int) -> list[TurnEvent]:
         """Take content that begins at a position of the turn; return what is decided."""
         if self._state is _State.PASS and not self._ids:
-            return [PortIds("answer", tuple(ids), start)]
+            return [PortIds(self._port, tuple(ids), start)]
         # Markers of other lanes may have been between this content and what is held.
         self._start = start - len(self._ids)
         spelled = [*map(self._bytes, ids)]
@@ -158,6 +164,10 @@ class TextLane:
         self._state = _State.SEARCH if self._form.anywhere else _State.PASS
         self._search_from = 0
         return events
+
+    def withdraw(self, call: CallRegion) -> PortIds:
+        """Return a call of reasoning as the text that it was after all."""
+        return PortIds(self._port, self._withdrawn[call.start], call.start)
 
     # Each step looks once at what is held, and returns whether another step may follow.
 
@@ -277,11 +287,34 @@ class TextLane:
         ids = tuple(islice(self._ids, count))
         events.append(CallRegion(ids, self._start, self._start + count, closed, text))
         rest = sum(islice(self._widths, count)) - stop
+        if self._port == "reasoning":
+            self._withdrawn[self._start] = self._own_ids(
+                ids, stop, divided=bool(head) or self._shared, rest=rest
+            )
         self._shared = rest > 0
         self._drop(count - 1 if rest else count, stop)
         if rest:  # the last token goes on with text: it is divided
             self._widths[0] = rest
         self._search_from = self._call_at = self._end_from = self._tried_at = 0
+
+    def _own_ids(self, ids: tuple[int, ...], stop: int, *, divided: bool, rest: int) -> tuple[int, ...]:
+        """Return ids of a call's bytes alone: those of tokens that it shares with text are encoded anew."""
+        first, last, widths = 0, len(ids), [*islice(self._widths, len(ids))]
+        head: list[int] = []
+        tail: list[int] = []
+        if divided:
+            first, end = 1, widths[0]
+            while first < last and not self._ends_whole(end):
+                end += widths[first]
+                first += 1
+            head = self._encode(self._data[self._call_at : min(end, stop)].decode("utf-8", "replace"))
+        if rest and first < last:
+            begin, last = sum(widths[:-1]), last - 1
+            while first < last and not self._ends_whole(begin):
+                last -= 1
+                begin -= widths[last]
+            tail = self._encode(self._data[begin:stop].decode("utf-8", "replace"))
+        return (*head, *ids[first:last], *tail)
 
     def _drop(self, count: int, width: int) -> None:
         """Drop ids and bytes that are decided; what is held behind them is not moved."""
@@ -294,7 +327,7 @@ class TextLane:
     def _give_encoded(self, spelled: bytes | bytearray, events: list[TurnEvent]) -> None:
         """Give the part of a token that is not a call's."""
         ids = self._encode(spelled.decode("utf-8", "replace"))
-        events.append(PortIds("answer", tuple(ids), self._start))
+        events.append(PortIds(self._port, tuple(ids), self._start))
 
     def _release(self, size: int, events: list[TurnEvent], *, final: bool = False) -> None:
         """Give the ids that lie wholly within the first bytes as answer.
@@ -316,7 +349,7 @@ class TextLane:
             self._give_encoded(self._data[:begin], events)
             self._shared = False
         if first < count:
-            events.append(PortIds("answer", tuple(islice(self._ids, first, count)), self._start + first))
+            events.append(PortIds(self._port, tuple(islice(self._ids, first, count)), self._start + first))
         self._drop(count, width)
         self._search_from = max(0, self._search_from - width)
         self._call_at = max(0, self._call_at - width)

@@ -26,7 +26,7 @@ from codec_agents.dialects.parsing.channel_reader import RESPONSE, THINK, Channe
 from codec_agents.dialects.parsing.message_reader import MessageReader, MessageTable
 from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, RegionReader
 from codec_agents.dialects.parsing.text_calls import CONTROL, TextForm, TextLane
-from codec_agents.dialects.values import CallRegion, Marked, Segment, TurnReader
+from codec_agents.dialects.values import CallRegion, Marked, Port, Segment, TurnReader
 from codec_agents.exceptions import DialectError
 from codec_agents.strict_json import MAX_DEPTH, depth_of, is_finite
 from codec_agents.tools.calls import ToolCall
@@ -108,8 +108,15 @@ class TurnParser:
             return BlockReader(self._block_table, prompt_ids)
         if self._dialect.reader == "messages":
             return MessageReader(MessageTable.of(self._vocabulary), prompt_ids)
-        text = None if text_calls == "none" else self._text_lane(all_text=text_calls == "all")
-        return RegionReader(self._table, thinking=thinking, text=text)
+        if text_calls == "none":
+            return RegionReader(self._table, thinking=thinking)
+        all_text = text_calls == "all"
+        return RegionReader(
+            self._table,
+            thinking=thinking,
+            text=self._text_lane(all_text=all_text),
+            thought=self._text_lane("reasoning", all_text=all_text) if self._searches_reasoning() else None,
+        )
 
     def calls(self, region: CallRegion) -> list[ToolCall]:
         """Return the calls of a region; one that cannot be read is a call with an error."""
@@ -183,14 +190,19 @@ class TurnParser:
             form.keep_text_start,
         )
 
-    def _text_lane(self, *, all_text: bool) -> TextLane | None:
+    def _searches_reasoning(self) -> bool:
+        """Return whether a call that text marks may end reasoning that nothing closed."""
+        form = self._dialect.calls
+        return self._knows_reasoning and form is not None and form.text_in_reasoning
+
+    def _text_lane(self, port: Port = "answer", *, all_text: bool) -> TextLane | None:
         calls = self._dialect.calls
         if self._text_form is None or calls is None:
             return None
         # A mark that holds a control token is no text, and names itself.
         all_text = all_text or CONTROL in self._text_form.starts[0]
         test = PayloadTest(calls, self._grammar, self._tools, all_text=all_text)
-        return TextLane(self._text_form, self._token_bytes, self._encoder.encode, test)
+        return TextLane(self._text_form, self._token_bytes, self._encoder.encode, test, port)
 
     def _marked_bytes(self, text: str) -> bytes:
         """Return what a text spells, the control tokens in it behind the byte that no text has."""

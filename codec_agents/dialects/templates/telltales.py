@@ -47,6 +47,7 @@ TELLTALES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("<｜tool▁calls▁begin｜>",), "deepseek-v3.1"),
     (("<|im_start|>tool_response", "<function="), "step-3.5"),
     (("engineered by Xiaomi", "<|im_start|>", "<function="), "mimo-v2.6"),
+    (("<global_setting>", "<|im_start|>"), "ernie-4.5"),
     (("<|im_start|>tool", "<tool_response>"), "hermes-3"),
     (
         ("<|im_start|>", "<function=", "truncate_history_thinking", "<think></think>", "\\n</think>\\n"),

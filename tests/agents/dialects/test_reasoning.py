@@ -31,6 +31,7 @@ KEPT = {
     "mistral-v13",
     "command-a",
     "command-r7b",
+    "cohere-moe",
     "deepseek-v4 thinking",
     "deepseek-v4.1",
     "hy3 thinking",

@@ -153,8 +153,7 @@ def test_vectors_of_templates_are_up_to_date(source: Source) -> None:
 EDITED = {
     "mistral_v7_tekken.jinja": "own-template",  # knows no tools, by whose marks the family is recognized
     "Qwen-QwQ-32B.jinja": "qwen3",  # was given Qwen 3's switch for reasoning
-    "tool_chat_template_llama3.2_pythonic.jinja": "llama3",  # an engine's, for the same models
-    "tool_chat_template_llama4_pythonic.jinja": "llama4",
+    "command_a_tool_use.jinja": "command-r7b",  # of both models, the template is the same
 }
 """The family of templates that packages changed or wrote: as which they are recognized."""
 

@@ -101,6 +101,44 @@ def test_the_declared_type_decides_over_that_which_a_call_of_deepseek_states(
     assert found == ("keep", {"value": read}, True)
 
 
+DSML = "｜DSML｜"
+ASKED = (
+    f'<{DSML}invoke name="weather">\n<{DSML}parameter name="city" string="true">Oslo</{DSML}parameter>\n'
+    f"</{DSML}invoke>"
+)
+BLOCK = f"<{DSML}calls>\n{ASKED}\n</{DSML}calls>"
+STOP = "<｜end▁of▁sentence｜>"
+
+
+@pytest.mark.parametrize(
+    ("name", "block"), [("deepseek-v3.2", "function_calls"), ("deepseek-v4", "tool_calls")]
+)
+@pytest.mark.parametrize("bare", [False, True], ids=["all", "bare"])
+@pytest.mark.parametrize(
+    ("turn", "finish", "answer", "reasoning", "calls"),
+    [
+        (f"I look.\n\n{BLOCK}{STOP}", "stop", "", "I look.\n\n", [True]),
+        (f"I look.\n\n{BLOCK}\n{BLOCK}{STOP}", "stop", "", "I look.\n\n\n", [True, True]),
+        (f"I may {BLOCK} or not.</think>No.{STOP}", "stop", "No.", f"I may {BLOCK} or not.", []),
+        (f"I may {BLOCK}{BLOCK}</think>{BLOCK}{STOP}", "stop", "", f"I may {BLOCK}{BLOCK}", [True]),
+        (f"I may <{DSML}calls>\n</think>No.{STOP}", "stop", "No.", f"I may <{DSML}calls>\n", []),
+        (f"I look.\n\n<{DSML}calls>\n{ASKED}{STOP}", "stop", "", "I look.\n\n", [False]),
+        (f"I may {BLOCK} or", "length", "", f"I may {BLOCK} or", []),
+        (f"A tag is <calls>.{STOP}", "stop", "", "A tag is <calls>.", []),
+    ],
+)
+def test_calls_of_deepseek_in_reasoning_that_nothing_closes(
+    turn: str, finish: str, answer: str, reasoning: str, calls: list[bool], bare: bool, name: str, block: str
+) -> None:
+    family = Reading(name, [weather], bare=bare)
+    prompt = family.ids("<｜User｜>Hi<｜Assistant｜><think>")
+    found = family.read(turn.replace("calls>", f"{block}>"), finish, prompt)
+    said = reasoning.replace("calls>", f"{block}>")
+    # As a control token, the mark is no text.
+    assert found[:2] == (answer, said if bare and name == "deepseek-v3.2" else said.replace(DSML, ""))
+    assert [closed for _, _, closed in found[2]] == calls
+
+
 ITEM, OTHER = "]<]minimax[>[<item>a]<]minimax[>[</item>", "]<]minimax[>[<item>b]<]minimax[>[</item>"
 LIST = {"type": "array", "items": {"type": "string"}}
 

@@ -55,6 +55,7 @@ def test_template_that_refuses_is_a_disagreement() -> None:
         ("<|open|><|sep|><|end_of_msg|>", "kimi-k3"),
         ("<|tool_calls_section_begin|>'<think></think>' + content", "kimi-k2-thinking"),
         ("<|START_ACTION|><|START_TEXT|>", "cohere-moe"),
+        (CHATML + "'<global_setting>\\nthink_mode=True'", "ernie-4.5"),
         ("<start_of_turn>developer<start_function_call>call:", "function-gemma"),
         ("<|im_start|><function= truncate_history_thinking <think></think>", "nemotron-3-ultra"),
         ("<|im_start|><function= truncate_history_thinking <think></think> '\\n</think>\\n'", "nemotron-3"),
