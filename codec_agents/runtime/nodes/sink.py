@@ -115,7 +115,8 @@ class Writer:
 
     async def tell(self, ids: Sequence[int], text: str | None) -> None:
         """Pass one batch to the callables, and emit it."""
-        if piece := text if self.decodes else list(ids):
+        # A sink of a body decodes nothing: it is given ids, or the text of a function.
+        if piece := text if self.decodes or not ids else list(ids):
             for each in self.calls:
                 await call(each, piece)
         if self.run.observed:
@@ -124,7 +125,8 @@ class Writer:
     async def _emit(self, ids: Sequence[int], text: str | None) -> None:
         if ids and not self.decodes:
             await self.run.emit(SinkIds(self._node.path, tuple(ids), self.run.clock()))
-        if text:
+        # Text that a sink of a body passes on has not reached a text sink yet.
+        if text and self.decodes:
             await self.run.emit(SinkText(self._node.path, text, self.run.clock()))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 import pytest
+from click.testing import CliRunner
 
 from codec_agents import Pipeline
+from codec_agents.cli import exits, main
 from codec_agents.exceptions import PipelineError
 from codec_agents.records.reader import read_record
 from codec_agents.testing import ScriptedEngine
@@ -74,6 +77,14 @@ def test_text_goes_back_into_an_input_that_takes_ids() -> None:
     assert p.invoke_sync({"q": "go"}).text["out"].strip() == "go!!"
 
 
+def test_a_sink_that_calls_a_function_in_a_body_gives_it_the_text() -> None:
+    heard: list[Any] = []
+    body = Pipeline("body").input("q").function("f", lambda q: f"{q}!", wants="text")
+    body.sink("s", call=heard.append).connect("q", "f").connect("f", "s")
+    assert around("map", body, parallel=1).invoke_sync({"q": "a\nb"}).text["out"] == "a!\nb!"
+    assert heard == ["a!", "b!"]
+
+
 def test_text_leaves_bodies_inside_bodies_and_goes_to_models() -> None:
     inner = Pipeline("inner").input("line").sink("s")
     inner.map("word", shouting(), split=" ", separator=" ").connect("line", "word").connect("word.s", "s")
@@ -87,6 +98,31 @@ def test_a_replay_sends_the_same_text(tmp_path: Path) -> None:
     said = p.invoke_sync({"q": "one\ntwo"}, record=file).text
     assert anyio.run(p.replay(file, record=again).execute).text == said == {"out": "one!\ntwo!"}
     assert read_record(file).differences(read_record(again)) == []
+
+
+def test_commands_show_the_text_that_left_the_pipeline_alone(tmp_path: Path) -> None:
+    """Of a sink inside the body there is no text to print, to record or to compare."""
+    (tmp_path / "shouts.py").write_text("def shout(line):\n    return line.upper()\n")
+    (tmp_path / "p.yaml").write_text(
+        "pipeline: p\nnodes:\n  each:\n    each:\n      pipeline: item\n"
+        "      nodes: {f: {call: 'shouts:shout', wants: text, inputs: [line]}}\n"
+        "      edges: [line -> f.line, f -> said]\n"
+        "edges: [lines -> each, each.said -> out, each.said -> copy]\n"
+    )
+    page, file = str(tmp_path / "p.yaml"), str(tmp_path / "run.jsonl")
+
+    def command(*words: str) -> str:
+        done = CliRunner().invoke(main, list(words))
+        assert done.exit_code == exits.DONE, done.output
+        return done.stdout
+
+    run = ("run", page, "-i", "lines=a\nb", "--record", file)
+    assert command(*run, "-q") == "A\nB\nA\nB\n"
+    assert read_record(file).texts() == {"out": "A\nB", "copy": "A\nB"}
+    assert json.loads(command("run", page, "-i", "lines=a\nb", "--json"))["text"]["out"] == "A\nB"
+    assert command("record", "replay", file, page) == "A\nB\nA\nB\n"
+    shown = command("run", page, "-i", "lines=a\nb")
+    assert shown.count("reads") == 2
 
 
 def both(first: str, second: str) -> Pipeline:
