@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from codec_agents.exceptions import InputError
 from codec_agents.graph.chat import Chat
@@ -12,6 +13,7 @@ from codec_agents.plan.plan import BuiltLoop, BuiltMap, BuiltPipeline
 from codec_agents.prompts import History, PromptIds, PromptTemplate, ToldResults, misplaced
 from codec_agents.tools.mcp_servers import ServerLease
 from codec_agents.tools.tool import Tool
+from codec_core.vocabulary import Vocabulary
 
 
 def prompted_nodes(built: BuiltPipeline) -> dict[str, PromptedNode]:
@@ -50,7 +52,7 @@ def continued_from(built: BuiltPipeline, histories: Mapping[str, History]) -> Bu
     """Return the same plan in which models continue their conversations from an earlier run.
 
     Raises:
-        InputError: a history is of an unknown node, or of another map.
+        InputError: a history is of an unknown node or of another map, or does not fit together.
         PromptError: a prompt cannot continue a conversation.
     """
     if not histories:
@@ -76,14 +78,32 @@ def continued_from(built: BuiltPipeline, histories: Mapping[str, History]) -> Bu
                 f"the history of node {node.path!r} is of a map with the hash {history.map_hash}, "
                 f"and the node has {node.vocabulary.identity}"
             )
-        if misplaced(history.told, len(history.prompt)):
-            raise InputError(f"the history of node {node.path!r} has results outside its prompt")
+        if (fault := _history_fault(history, node.vocabulary)) is not None:
+            raise InputError(f"the history of node {node.path!r} {fault}")
         # The prompt begins with the ids of the earlier run as they are: nothing is rendered or encoded anew.
         said = [*history.prompt, *history.generated]
         template = node.dialect.follow_up(history, node.prompt)
         return replace(node, template=template, earlier=said, told=_found_again(history.told, said, template))
 
     return with_nodes(built, change)
+
+
+def _history_fault(history: History, vocabulary: Vocabulary) -> str | None:
+    """Return what is wrong with a history, which may come from a file; None if nothing is."""
+    # Any: a struct that is made in Python is not checked.
+    said: tuple[Any, ...] = (history.prompt, history.generated)
+    begin: Any = history.begin
+    for ids in said:
+        # Types and bounds alone, which take no loop of Python's: the engine's client looks at each id.
+        if not isinstance(ids, list | tuple) or set(map(type, ids)) - {int}:
+            return "has ids that are no list of integers"
+        if ids and not 0 <= min(ids) <= max(ids) < vocabulary.size:
+            return f"has ids that are not in the map {vocabulary.id!r}"
+    if not isinstance(begin, int) or isinstance(begin, bool) or not 0 <= begin <= len(history.prompt):
+        return f"begins at {begin!r:.40}, which is no place in its prompt"
+    if history.unread and history.generated:
+        return "has an answer behind results that the model has not read"
+    return "has results outside its prompt" if misplaced(history.told, len(history.prompt)) else None
 
 
 def _found_again(

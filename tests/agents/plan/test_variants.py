@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import msgspec
+import pytest
+
+from codec_agents import Chat, Pipeline
+from codec_agents.exceptions import InputError
 from codec_agents.plan.nodes import PromptedNode, declared_path
 from codec_agents.plan.variants import placed, prompted_nodes, with_nodes
+from codec_agents.prompts import ToldResults
 from codec_agents.records.header import record_header
+from codec_agents.testing import ScriptedEngine
 from tests.agents.recorded_runs import desk, mapped, refusing
 
 
@@ -44,3 +52,32 @@ def test_a_header_names_maps_with_their_hashes() -> None:
         "engine": "scripted",
         "sampling": {"stop_token_ids": (2, 0)},
     }
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prompt": [10**9]}, "ids that are not in the map"),
+        ({"prompt": [-1]}, "ids that are not in the map"),
+        ({"generated": [2**33]}, "ids that are not in the map"),
+        ({"prompt": ["a"]}, "no list of integers"),
+        ({"prompt": [True] * 20}, "no list of integers"),
+        ({"generated": "abc"}, "no list of integers"),
+        ({"begin": -5}, "begins at -5"),
+        ({"begin": 10**9}, "begins at 1000000000"),
+        ({"begin": "x"}, "begins at 'x'"),
+        ({"unread": True}, "an answer behind results"),
+        ({"told": (ToldResults(start=0, stop=10**9, calls=()),)}, "results outside its prompt"),
+    ],
+)
+async def test_a_history_that_does_not_fit_together_is_refused(changes: dict[str, Any], said: str) -> None:
+    """It may come from a file of the caller's."""
+    p = Pipeline("p").input("q").sink("out")
+    p.model("m", engine=ScriptedEngine(lambda _: "done"), map="demo/bytes", prompt=Chat(user="{x}"))
+    p.connect("q", "m").connect("m", "out")
+    result = await p.invoke({"q": "go"})
+    history = msgspec.structs.replace(result.histories["m"], **changes)
+    with pytest.raises(InputError, match=said):
+        await p.invoke({"q": "and?"}, after={"m": history})
+    assert (await p.invoke({"q": "and?"}, after=result)).text["out"] == "done"
