@@ -284,6 +284,8 @@ class Drawing:
             p.connect(extra, "extra")
             p.sink("of-extra", text=False)
             p.connect("extra", "of-extra")
+        p.function("plain", shouted, wants="text").sink("of-plain")
+        p.connect("q", "plain").connect("plain", "of-plain")
         return p
 
     def _map(self, p: Pipeline, name: str, one: str, other: str, depth: int) -> None:
@@ -310,6 +312,7 @@ class Drawing:
         self._relay(p, f"{name}m", name)
 
     def _relay(self, p: Pipeline, inner: str, name: str) -> None:
-        """Let what leaves a body by its first sink go on under the name of the step."""
-        p.function(name, flipped, map=MAPS[0])
+        """Let what leaves a body by its first sink go on under the name of the step; its text has a sink."""
+        p.function(name, flipped, map=MAPS[0]).sink(f"plain-{name}")
         self._edge(p, f"{inner}.of-n0", name)
+        self._edge(p, f"{inner}.of-plain", f"plain-{name}")
