@@ -29,6 +29,9 @@ ENDPOINTS = (
 """Ends of URLs that name a call of an engine rather than the engine; longer ones before their own ends."""
 
 
+_UNREADABLE = "the url of the engine, or of its proxy, cannot be read"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Address:
     """Where an engine is: every path of its API is appended to `base`."""
@@ -61,7 +64,13 @@ def read_address(url: str) -> Address:
     """
     plain, login = without_login(url.strip())
     parsed = httpx.URL(plain)
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    try:
+        # Connecting would fail in the same way, with an error that is no engine's: a label of more than 63
+        # characters, an empty one, or one that IDNA does not have.
+        known = bool(parsed.host) and bool(parsed.raw_host.decode("ascii").encode("idna"))
+    except UnicodeError:
+        raise ValueError(_UNREADABLE) from None
+    if parsed.scheme not in ("http", "https") or not known:
         raise ValueError("the url of the engine has to begin with http:// or https:// and name a host")
     base, mark, query = plain.partition("?")
     base = base.partition("#")[0].rstrip("/")
@@ -83,7 +92,7 @@ def without_login(url: str) -> tuple[str, Login | None]:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
-        raise ValueError("the url of the engine, or of its proxy, cannot be read") from None
+        raise ValueError(_UNREADABLE) from None
     if not parsed.userinfo:
         return url, None
     scheme, _, rest = url.partition("://")

@@ -46,7 +46,13 @@ def test_a_host_may_be_called_like_a_call(name):
     assert read_address(f"http://{name}").of("/x") == f"http://{name}/x"
 
 
-@pytest.mark.parametrize("url", ["host:8000", "ftp://host", "http://?", "http://[::1", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("host:8000", "ftp://host", "http://?", "http://[::1", ""),
+        *("http://" + "a" * 64 + ".example", "http://a..b", "http://xn--0"),  # hosts that no name can have
+    ],
+)
 def test_what_is_no_url_is_refused_without_being_repeated(url):
     with pytest.raises(ValueError, match="url of the engine") as refused:
         CodecEngine(url)
