@@ -28,7 +28,8 @@ def input_of(built: BuiltPipeline, name: str | None) -> BuiltInput:
             )
         if len(candidates) != 1:
             names = ", ".join(node.name for node in candidates)
-            raise _fault(built, "nodes", f"several inputs can be the prompt: {names}", "name one: --input")
+            found = f"several inputs can be the prompt: {names}"
+            raise _fault(built, "nodes", found, _name_one("input", candidates[0].name))
         chosen = candidates[0]
     chosen = chosen or needed[0]
     for node in needed:
@@ -51,7 +52,8 @@ def sink_of(built: BuiltPipeline, name: str | None) -> BuiltSink:
     candidates = sinks if len(sinks) == 1 else [sink for sink in sinks if sink.text]
     if len(candidates) != 1:
         names = ", ".join(built.sinks)
-        raise _fault(built, "nodes", f"several sinks can be the answer: {names}", "name one: --sink")
+        found = f"several sinks can be the answer: {names}"
+        raise _fault(built, "nodes", found, _name_one("sink", (candidates or sinks)[-1].name))
     return candidates[0]
 
 
@@ -67,6 +69,11 @@ def vocabulary_at(built: BuiltPipeline, sink: BuiltSink) -> Vocabulary:
         ids = ", ".join(sorted({vocabulary.id for vocabulary in known}))
         raise _fault(built, place, f"ids of several maps reach this sink: {ids}", "join them in one map")
     return known[0]
+
+
+def _name_one(field: str, name: str) -> str:
+    """Return the remedy for an end that is not clear: for a file, the command line and Python."""
+    return f"name one: `serve: {{{field}: {name}}}`, `--{field} {name}`, or in Python `{field}={name!r}`"
 
 
 def _fault(built: BuiltPipeline, place: str, found: str, remedy: str) -> PipelineError:

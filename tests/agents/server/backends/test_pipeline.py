@@ -230,8 +230,12 @@ async def test_what_is_not_plain_is_refused_when_it_is_made():
         pipeline.input("other")
         return pipeline
 
-    with pytest.raises(PipelineError, match="several inputs can be the prompt: question, other"):
+    said = r"several inputs can be the prompt: question, other; name one: `serve: \{input: question\}`, `--i"
+    with pytest.raises(PipelineError, match=said):
         PipelineBackend(two_inputs())
+    two_sinks = desk(lambda _: "x").sink("copy").connect("writer.answer", "copy")
+    with pytest.raises(PipelineError, match=r"`--sink \w+`, or in Python `sink='\w+'`"):
+        PipelineBackend(two_sinks)
     with pytest.raises(PipelineError, match="give this input a `default`"):
         PipelineBackend(two_inputs(), input="question")
     with pytest.raises(PipelineError, match="did you mean 'reader'"):
