@@ -30,7 +30,6 @@ SAME_TOKENS = {
     "glm-4.7": "glm-4.5",
     "kimi-k2.5": "kimi-k2",
     "kimi-k2-thinking": "kimi-k2",
-    "cohere-moe": "command-a",
     "command-r7b": "command-a",
     "gemma-4-e": "gemma-4",
     "ernie-4.5": "hermes",
