@@ -168,6 +168,9 @@ def _client(
             env=environment,
             cwd=None if cwd is None else os.fspath(cwd),
             encoding=ENCODING,
+            # A line that is not UTF-8 is no message, or has one bad character: strictly read, it would end
+            # the reader, and every call would wait for its time limit.
+            encoding_error_handler="replace",
         )
         server = folding(library.stdio_client(parameters, errlog=errors))
     # Anything else is left to the library: a server in this process, or a transport.

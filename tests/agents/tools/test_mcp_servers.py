@@ -285,6 +285,22 @@ async def test_lines_that_are_no_message_are_logged_once_without_their_text(
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.asyncio
+async def test_lines_that_are_no_text_do_not_end_the_connection(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of a program that greets in the encoding of its machine."""
+    greeting = "import sys\nsys.stdout.buffer.write(b'caf\\xe9 \\xff\\n')\nsys.stdout.buffer.flush()\n"
+    (folder / "fares.py").write_text(greeting + SERVER, encoding="utf-8")
+    spec = McpSpec(command=["python", "fares.py"])
+    server = ToolServer("fares", spec, spec.command, folder)
+    await server.ask()
+    assert server.offered
+    assert [record.getMessage() for record in caplog.records] == [
+        "Failed to parse JSONRPC message from server (ValidationError)"
+    ]
+
+
 def test_missing_variable_is_a_fault_of_the_build(folder: Path) -> None:
     with pytest.raises(PipelineError, match="OUR_KEY"):
         declare(folder, '{fares: {command: [python, fares.py], env: {KEY: "${OUR_KEY}"}}}').build()
