@@ -103,10 +103,6 @@ class RunContext:
         """Return whether, because the run is stopped, no call of a turn runs; `calls` ran in those before."""
         return self.stopping or (self._stops is not None and self._stops.before_tools(node, turn, calls))
 
-    def begins_no_item(self, node: str, position: int) -> bool:
-        """Return whether a map begins no item from here on because the run is stopped."""
-        return self.stopping or (self._stops is not None and self._stops.before_item(node, position))
-
     @property
     def record_place(self) -> RecordPlace | None:
         """The position in the record of the run; without one, that of the pause from which it resumed."""

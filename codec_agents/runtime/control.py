@@ -31,10 +31,6 @@ class Stops(Protocol):
         """Return whether it did, and answered no more calls than those of the turns before."""
         ...
 
-    def before_item(self, node: str, position: int) -> bool:
-        """Return whether a map began this item no more."""
-        ...
-
 
 class NodePaused(Exception):  # noqa: N818 - not an error: the node waits for a decision
     """The node can continue after a decision about its tool calls."""

@@ -41,7 +41,11 @@ async def run_map(node: BuiltMap, wiring: Wiring, context: NodeContext) -> None:
     results = Results(node, wiring, context)
     await ItemRuns(node, results, values, context).run(items)
     await results.finish()
-    await report_finished(node, context, f"items: {results.sent}")
+    await report_finished(node, context, _reason(results.sent))
+
+
+def _reason(items: int) -> str:
+    return f"items: {items}"
 
 
 class ItemRuns:
@@ -71,7 +75,7 @@ class ItemRuns:
         position = 0
         async for item in items:
             # The items that have begun end, and leave.
-            if self._context.run.begins_no_item(self._node.path, position):
+            if self._context.run.ends_here(self._node.path, _reason(position)):
                 return
             if not position:  # until its first item it waits for its inputs, as any node does
                 await report_started(self._node, self._context)

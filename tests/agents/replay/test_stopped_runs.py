@@ -150,6 +150,18 @@ async def test_rounds_and_items_that_had_begun_end(tmp_path: Path, kind: str) ->
 
 
 @BACKENDS
+async def test_items_that_leave_no_lines_are_begun_again(tmp_path: Path) -> None:
+    """Nothing but inputs and sinks is in the body, and a record has no lines of these."""
+    body = Pipeline("body").input("x").sink("y").connect("x", "y")
+    p, path = Pipeline("map").input("q").map("each", body).sink("out"), tmp_path / "run.jsonl"
+    p.connect("q", "each").connect("each", "out")
+    result = await p.invoke({"q": "one\ntwo"}, record=path)
+    assert result.text == {"out": "one\ntwo"}
+    with anyio.fail_after(5):
+        assert told(await p.replay(path).execute()) == told(result)
+
+
+@BACKENDS
 async def test_the_place_is_named_where_the_declaration_is_another(tmp_path: Path) -> None:
     """The record does not tell whether the run was stopped, or the other declaration goes further."""
     path = tmp_path / "run.jsonl"
