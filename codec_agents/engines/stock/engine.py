@@ -22,7 +22,7 @@ from codec_agents.engines.http.responses import HttpResponse
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.map_header import check_map
-from codec_agents.engines.stock.event_parser import EventParser, WholeAnswer, event_limit
+from codec_agents.engines.stock.event_parser import EventParser, WholeAnswer
 from codec_agents.engines.stock.handshake import Handshake, HandshakeMode, handshake_mode, tokenize
 from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_core.vocabulary import Vocabulary
@@ -103,7 +103,7 @@ class StockEngine(HttpEngine):
         if self.tokenize_field is not None:  # a Codec server speaks these APIs as well, and names its map
             check_map(self.name, response, request)
         if request.stream_interval == WHOLE and self.unstreamed:
-            return WholeAnswer(self._events(request, stats), event_limit(request))
+            return WholeAnswer(self._events(request, stats).expect(request))
         return parser_of_events(self.name, response, lambda: self._events(request, stats).expect(request))
 
     def _events(self, request: GenerationRequest, stats: StreamStats) -> EventParser[Any]:

@@ -51,12 +51,13 @@ class EventParser(ABC, Generic[Event]):
         self.values_of_all: SampledValues | None = None
         """The values that come once, for the whole answer."""
         self._events = SseDecoder()
+        self._limit = MAX_EVENT_BYTES
         self._decode = msgspec.json.Decoder(kind).decode
         self._done = False
 
     def expect(self, request: GenerationRequest) -> EventParser[Event]:
         """Bound an event by what its request can have for an answer; return the parser."""
-        self._events.limit = event_limit(request)
+        self._limit = event_limit(request)
         return self
 
     def feed(self, data: bytes) -> Sequence[CodecFrame]:
@@ -99,6 +100,11 @@ class EventParser(ABC, Generic[Event]):
         return with_values(CodecFrame((), done=True, finish_reason=self.reason), self.values_of_all)
 
     def _read_event(self, data: bytes) -> Sequence[CodecFrame]:
+        if len(data) > self._limit and _values_in(data) > self._limit:
+            what = (
+                f"an event is too large: it has more than {self._limit} values, far beyond what was asked for"
+            )
+            raise self.broken(what, transient=False)
         try:
             event = self._decode(data)
         except DECODE_ERRORS as error:
@@ -156,13 +162,22 @@ ANSWER_BYTES = 256
 
 
 def event_limit(request: GenerationRequest) -> int:
-    """Return the most bytes of an event, or of a whole answer: in proportion to what was asked for."""
+    """Return the most bytes of an event, or of a whole answer: in proportion to what was asked for.
+
+    A longer one may have as many values, and long texts: a vLLM that is started with
+    `--enable-return-routed-experts` sends kilobytes for each id, in one text, whatever was asked for.
+    """
     options = request.options
     # The size of values (masks, routing) is not known, nor what fields of the user's own ask for.
     if options.logprobs is not None or options.extra:
         return MAX_EVENT_BYTES
     told = len(request.prompt_ids) * PROMPT_BYTES + options.max_tokens * ANSWER_BYTES
     return min(MAX_EVENT_BYTES, SPARE_BYTES + told)
+
+
+def _values_in(data: bytes) -> int:
+    """Return a number that the values of a JSON document do not exceed by more than one."""
+    return sum(map(data.count, (b",", b"[", b"{")))
 
 
 class WholeAnswer(Generic[Event]):
@@ -173,10 +188,9 @@ class WholeAnswer(Generic[Event]):
     server_continues = False
     error: EngineStreamError | None = None
 
-    def __init__(self, events: EventParser[Event], limit: int = MAX_EVENT_BYTES) -> None:
+    def __init__(self, events: EventParser[Event]) -> None:
         events.stats.format = "json"
         self._events = events
-        self._limit = limit
         self._body = bytearray()
 
     def feed(self, data: bytes) -> Sequence[CodecFrame]:
@@ -186,8 +200,8 @@ class WholeAnswer(Generic[Event]):
             FrameTooLargeError: the answer is larger than the limit.
         """
         self._body += data
-        if len(self._body) > self._limit:
-            raise FrameTooLargeError("an answer is too large", len(self._body), self._limit)
+        if len(self._body) > MAX_EVENT_BYTES:
+            raise FrameTooLargeError("an answer is too large", len(self._body), MAX_EVENT_BYTES)
         return ()
 
     def close(self) -> Sequence[CodecFrame]:
@@ -205,7 +219,7 @@ class SseDecoder:
     Lines end with LF or CRLF. (The specification's lone CR is not read: no server of this kind writes it.)
     """
 
-    __slots__ = ("_at_start", "_data", "_line", "_offset", "_size", "limit")
+    __slots__ = ("_at_start", "_data", "_limit", "_line", "_offset", "_size")
 
     def __init__(self, *, limit: int = MAX_EVENT_BYTES) -> None:
         self._line = bytearray()
@@ -213,8 +227,7 @@ class SseDecoder:
         self._data: list[bytes] = []
         self._size = 0
         """Bytes in `_data`."""
-        self.limit = limit
-        """Bytes of an event."""
+        self._limit = limit
         self._offset = 0
         self._at_start = True
 
@@ -237,16 +250,11 @@ class SseDecoder:
                 self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
                 self._size += len(line)
             elif not line and self._data:
-                if self._size > self.limit:
-                    raise self._too_large()
                 event = b"\n".join(self._data)
                 self._data.clear()
                 self._size = 0
                 yield event
         self._line += rest
         self._offset += len(data)
-        if len(self._line) + self._size > self.limit:
-            raise self._too_large()
-
-    def _too_large(self) -> FrameTooLargeError:
-        return FrameTooLargeError("a server-sent event is too large", self._offset, self.limit)
+        if len(self._line) + self._size > self._limit:
+            raise FrameTooLargeError("a server-sent event is too large", self._offset, self._limit)

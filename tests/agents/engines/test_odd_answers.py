@@ -173,6 +173,23 @@ async def test_an_event_is_bounded_by_what_was_asked_for(byte_level, ask, stock,
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("whole", [False, True])
+async def test_a_long_text_that_was_not_asked_for_is_passed_over(byte_level, ask, stock, whole):
+    """vLLM with `--enable-return-routed-experts` sends kilobytes for each id, to every request."""
+    choice = {
+        "index": 0,
+        "token_ids": [5],
+        "finish_reason": "length",
+        "routed_experts": "A" * 3 * SPARE_BYTES,
+    }
+    said = json.dumps({"choices": [choice]}).encode()
+    body = said if whole else b"data: " + said + b"\n\ndata: [DONE]\n\n"
+    client = OneChunk(body, "application/json" if whole else "text/event-stream")
+    engine = VllmEngine("http://127.0.0.1:1", **NO_QUESTIONS, client=client)
+    asked = msgspec.structs.replace(ask(byte_level, max_tokens=1), stream_interval=WHOLE if whole else 1)
+    assert await read(engine, asked) == [5]
+
+
 def test_what_is_asked_for_has_room(byte_level, ask):
     long = msgspec.structs.replace(ask(byte_level, max_tokens=100_000), prompt_ids=[5] * 100_000)
     assert 30 * 2**20 < event_limit(long) < MAX_EVENT_BYTES
