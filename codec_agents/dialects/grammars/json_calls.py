@@ -14,7 +14,8 @@ from codec_agents.strict_json import unique_names
 _NAME_KEYS = ("name", "tool_name")
 _ARGUMENT_KEYS = ("arguments", "parameters")
 _ID_KEYS = ("id", "tool_call_id", "call_id")
-_BETWEEN = re.compile(r"[\s;,]*")  # Llama's models separate calls by semicolons
+# Llama's models separate calls by semicolons, and those of Phi-4-mini begin each list of them so.
+_BETWEEN = re.compile(r"[\s;,]*(?:functools(?=\[))?")
 _PREFIX = re.compile(r"\s*(?:functools)?\s*")  # Phi-4-mini's models begin so without control tokens
 _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=unique_names)
 

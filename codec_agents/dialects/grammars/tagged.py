@@ -268,7 +268,7 @@ def read_dsml(payload: Payload) -> list[FoundCall]:
     """Read `invoke` and `parameter` tags whose names begin with `｜DSML｜`.
 
     A parameter with `string="true"` is text as it is, with `"false"` it is JSON. Where it does not say, or
-    says otherwise than the tool's schema, the schema decides.
+    says otherwise than the tool's schema, the schema decides; a string may then still be JSON.
 
     Raises:
         PayloadError: there is no call.
@@ -296,9 +296,20 @@ def _dsml_value(value: TaggedValue, name: str, payload: Payload) -> object:
     is_text, types = value.opened[2], _declared_types(value.key, name, payload)
     # Models also mark a number as a string, and a string as none: the declared type decides.
     is_wrong = bool(types) and ("string" not in types if is_text == "true" else types <= {"string", "null"})
+    if is_wrong and is_text == "false" and (string := _json_string(value.text)) is not None:
+        return string
     if is_text is None or is_wrong:
         return read_values(name, [(value.key, value.text)], payload.tools)[value.key]
     return value.text if is_text == "true" else load_json(value.text, f"the value of {value.key}", name)
+
+
+def _json_string(text: str) -> str | None:
+    """Return the string that a text is the JSON of; None where it is something else."""
+    try:
+        found = load_json(text, "the value")
+    except PayloadError:
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _declared_types(key: str, name: str, payload: Payload) -> set[str]:

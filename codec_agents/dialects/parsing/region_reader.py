@@ -232,7 +232,9 @@ class RegionReader:
 
     def _close_call(self, _id: int, events: list[TurnEvent]) -> None:
         if self._lane is Lane.CALL:
-            self._finish_call(events, closed=not self._doubtful, stop=self._position + 1)
+            # The end of a block is not the end of a call without it.
+            closed = not self._doubtful and not self._alone
+            self._finish_call(events, closed=closed, stop=self._position + 1)
             self._doubtful = False
             self._lane = Lane.ANSWER if self._held is None else Lane.REASONING
 
@@ -247,6 +249,7 @@ class RegionReader:
         if self._lane is Lane.CALL and not self._alone:
             self._payload.append(token_id)
         else:
+            self._alone = False
             self._close_call(token_id, events)
 
     def _end_turn(self, _id: int, events: list[TurnEvent]) -> None:

@@ -38,6 +38,7 @@ BOTH = [("Oslo", True), ("Bergen", True)]
         (f"I call it {OSLO}", "", "I call it ", [("Oslo", True)]),
         (f"I may {OSLO}</think>Or not.", "Or not.", 'I may functions.weather:0{"city": "Oslo"}', []),
         (f"</think>{OSLO.removesuffix(END)}", "", "", [(None, False)]),
+        (f"</think>{OSLO.removesuffix(END)}<|tool_calls_section_end|>", "", "", [(None, False)]),
         (f"</think>{OSLO.removesuffix(END)}{BERGEN}", "", "", [(None, False), (None, False)]),
         (f"</think>{END}Bye.", "Bye.", "", []),
     ],
@@ -64,6 +65,11 @@ def test_calls_of_phi_4_mini_behind_text() -> None:
     turn = 'Let me see.\nfunctools[{"name": "weather", "arguments": {"city": "Oslo"}}]<|end|>'
     answer, _, calls = Reading("phi4-mini", [weather], bare=True).read(turn)
     assert (answer, calls) == ("Let me see.\n", [("weather", {"city": "Oslo"}, True)])
+    both = turn.removesuffix("<|end|>") + '\nfunctools[{"name": "weather", "arguments": {"city": "Bergen"}}]<|end|>'
+    assert [call[1] for call in Reading("phi4-mini", [weather], bare=True).read(both)[2]] == [
+        {"city": "Oslo"},
+        {"city": "Bergen"},
+    ]
     prose = "Write functools[...] to call.<|end|>"
     assert Reading("phi4-mini", [weather], bare=True).read(prose) == (prose.removesuffix("<|end|>"), "", [])
 
@@ -80,6 +86,10 @@ def test_calls_of_gemma_without_their_first_word(name: str) -> None:
         ({"type": "integer"}, '"true">42', 42),
         ({"type": "object"}, '"true">{"a": 1}', {"a": 1}),
         ({"type": "string"}, '"false">hello', "hello"),
+        ({"type": "string"}, '"false">"hello"', "hello"),
+        ({"type": "string"}, '"false">"a" and "b"', '"a" and "b"'),
+        ({"type": "string"}, '"true">"hello"', '"hello"'),
+        ({"type": ["string", "null"]}, '"false">"null"', "null"),
         ({"type": "string"}, '"false">null', "null"),
         ({"type": ["string", "null"]}, '"false">null', None),
         ({"type": ["string", "integer"]}, '"false">42', 42),
