@@ -12,9 +12,13 @@ from codec_agents import Chat, Pipeline, tool
 from codec_agents.exceptions import ReplayError
 from codec_agents.records.reader import read_record
 from codec_agents.runtime.result import RunResult
-from codec_agents.testing import Call, PromptView, Say, ScriptedEngine, Wait
+from codec_agents.testing import Call, PromptView, Say, ScriptedModel, Wait
+from tests.agents.patient import Patient
 
 pytestmark = pytest.mark.anyio
+
+LATER = Wait(0)
+"""Begins another frame, which comes when nothing else can happen."""
 
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 
@@ -40,11 +44,13 @@ async def stopped(p: Pipeline, path: Path) -> RunResult:
             return await run.wait()
 
 
+def engine_of(script: Any) -> Patient:
+    return Patient(ScriptedModel(script=script, ids_a_frame=1000))
+
+
 def one(script: Any, tools: list[Any], **fields: Any) -> Pipeline:
     p = Pipeline("one").input("q").sink("out")
-    p.model(
-        "m", engine=ScriptedEngine(script), map="demo/bytes", prompt=Chat(user="{x}"), tools=tools, **fields
-    )
+    p.model("m", engine=engine_of(script), map="demo/bytes", prompt=Chat(user="{x}"), tools=tools, **fields)
     return p.connect("q", "m").connect("m", "out")
 
 
@@ -61,7 +67,7 @@ async def test_calls_that_were_open_stay_open(tmp_path: Path, tools: Any, early:
         ran.append("look")
         return "seen"
 
-    calls = [Call("look"), Wait(0.05), Call("look")] if early else [Wait(0.05), Call("look")]
+    calls = [Call("look"), LATER, Call("look")] if early else [LATER, Call("look")]
     p, path = one(lambda _: [Say("looking "), *calls], [look]), tmp_path / "run.jsonl"
     result = await stopped(p, path)
     assert (result.usage["m"].turns, result.usage["m"].tool_calls) == (1, 0)
@@ -97,7 +103,7 @@ async def test_results_that_no_turn_has_read_stay_unread(tmp_path: Path) -> None
 
 
 def with_second(kind: str, script: Any) -> Pipeline:
-    engine, p = ScriptedEngine(script), Pipeline("two").input("q").sink("out").sink("late")
+    engine, p = engine_of(script), Pipeline("two").input("q").sink("out").sink("late")
     common: dict[str, Any] = {"engine": engine, "map": "demo/bytes", "prompt": Chat(user="{x}")}
     body = Pipeline("body").input("x").sink("y", text=False)
     body.model("m", **common).connect("x", "m").connect("m", "y")
@@ -120,7 +126,7 @@ def with_second(kind: str, script: Any) -> Pipeline:
 @pytest.mark.parametrize("kind", ["model", "router", "loop", "map"])
 async def test_what_was_not_begun_is_not_begun(tmp_path: Path, kind: str) -> None:
     def script(_: PromptView) -> Any:
-        return [Say("one\n"), Wait(0.05), Say("two\nthree")]
+        return [Say("one\n"), LATER, Say("two\nthree")]
 
     p, path = with_second(kind, script), tmp_path / "run.jsonl"
     result = await stopped(p, path)
@@ -170,7 +176,7 @@ async def test_the_place_is_named_where_the_declaration_is_another(tmp_path: Pat
         """Look."""
         return "seen"
 
-    script = [Say("looking "), Wait(0.05), Call("look")]
+    script = [Say("looking "), LATER, Call("look")]
     await stopped(one(lambda _: script, [look]), path)
     other = one(lambda _: script, [look], sampling={"max_tokens": 99})
     with pytest.raises(ReplayError, match="another declaration"):
@@ -188,7 +194,7 @@ async def test_a_run_that_goes_on_behind_its_end_has_another_end(tmp_path: Path)
 
     def script(prompt: PromptView) -> Any:
         prompts.append(prompt)
-        return [Say("looking "), Wait(0.05), Call("look")] if len(prompts) == 1 else "done."
+        return [Say("looking "), LATER, Call("look")] if len(prompts) == 1 else "done."
 
     p, path = one(script, [look]), tmp_path / "run.jsonl"
     async with p.run_or_recover(path, {"q": "go"}) as run:

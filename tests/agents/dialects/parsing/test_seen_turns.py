@@ -65,7 +65,10 @@ def test_calls_of_phi_4_mini_behind_text() -> None:
     turn = 'Let me see.\nfunctools[{"name": "weather", "arguments": {"city": "Oslo"}}]<|end|>'
     answer, _, calls = Reading("phi4-mini", [weather], bare=True).read(turn)
     assert (answer, calls) == ("Let me see.\n", [("weather", {"city": "Oslo"}, True)])
-    both = turn.removesuffix("<|end|>") + '\nfunctools[{"name": "weather", "arguments": {"city": "Bergen"}}]<|end|>'
+    both = (
+        turn.removesuffix("<|end|>")
+        + '\nfunctools[{"name": "weather", "arguments": {"city": "Bergen"}}]<|end|>'
+    )
     assert [call[1] for call in Reading("phi4-mini", [weather], bare=True).read(both)[2]] == [
         {"city": "Oslo"},
         {"city": "Bergen"},
