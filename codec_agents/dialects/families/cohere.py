@@ -108,7 +108,10 @@ _PLATFORM_END = "\n]\n```<|END_TEXT|><|END_OF_TURN_TOKEN|>"
 COHERE_MOE = COMMAND.model_copy(
     update={
         "name": "cohere-moe",
-        "description": "as command-a, with texts in <|START_TEXT|>; every answer begins with reasoning",
+        "description": (
+            "as command-a, with texts in <|START_TEXT|> and the instructions of North Mini Code; every "
+            "answer begins with reasoning"
+        ),
         "markers": tuple(
             {"<|START_RESPONSE|>": "<|START_TEXT|>", "<|END_RESPONSE|>": "<|END_TEXT|>"}.get(each, each)
             for each in COMMAND.markers
