@@ -211,12 +211,14 @@ class Build:
         What leaves a body has one vocabulary: that of its node's port.
         """
         firsts: dict[str, Vocabulary | None] = {}
+        told: set[str] = set()
         for edge in edges:
-            if not isinstance(self.flat.nodes[edge.target_node].node, SinkNode):
+            if edge.target_node in told or not isinstance(self.flat.nodes[edge.target_node].node, SinkNode):
                 continue
             first = firsts.setdefault(edge.target_node, edge.source_vocabulary)
             if strategy_between(first, edge.source_vocabulary) in ("text", "pass_through"):
                 continue
+            told.add(edge.target_node)
             contents = f"{_content(first)} and {_content(edge.source_vocabulary)}"
             yield Fault(
                 f"{self._place}nodes.{edge.target_node}",

@@ -125,9 +125,9 @@ def test_commands_show_the_text_that_left_the_pipeline_alone(tmp_path: Path) -> 
     assert shown.count("reads") == 2
 
 
-def both(first: str, second: str) -> Pipeline:
+def both(*contents: str) -> Pipeline:
     body = Pipeline("body").input("q").sink("s")
-    for name, content in (("a", first), ("b", second)):
+    for name, content in zip("abc", contents, strict=False):
         if content == "text":
             body.function(name, lambda q: q, wants="text")
         else:
@@ -137,12 +137,14 @@ def both(first: str, second: str) -> Pipeline:
 
 
 @pytest.mark.parametrize("kind", ["map", "loop"])
-@pytest.mark.parametrize("contents", [(BYTES, WORDS), ("text", BYTES), (BYTES, "text")])
+@pytest.mark.parametrize(
+    "contents", [(BYTES, WORDS), ("text", BYTES), (BYTES, "text"), (BYTES, "text", WORDS)]
+)
 def test_ids_of_two_maps_or_ids_and_text_in_one_sink_are_refused(
-    kind: Any, contents: tuple[str, str]
+    kind: Any, contents: tuple[str, ...]
 ) -> None:
-    """They would leave the body as ids of the first one, and be read as other words."""
-    first, second = (each if each == "text" else f"ids of {each}" for each in contents)
+    """They would leave the body as ids of the first one, and be read as other words. A sink has one fault."""
+    first, second, *_ = (each if each == "text" else f"ids of {each}" for each in contents)
     with pytest.raises(PipelineError, match=f"edges carry {first} and {second} into one sink") as caught:
         around(kind, both(*contents)).build()
     (fault,) = caught.value.errors
