@@ -133,13 +133,14 @@ LONGEST = 1e9
 
 
 def count(reported: int | None) -> int | None:
-    """Return a count of ids; None where it is negative or beyond all counts."""
-    return reported if reported is not None and 0 <= reported < MOST else None
+    """Return a count of ids; None where it is negative or beyond all counts, or no whole number."""
+    # Of an engine of a user's own it may have any type, and a record holds no other integers than Python's.
+    return reported if type(reported) is int and 0 <= reported < MOST else None
 
 
 def seconds(reported: float | None) -> float | None:
     """Return a time; None where it is negative, infinite or beyond all times, or no number."""
-    return reported if reported is not None and 0 <= reported < LONGEST else None
+    return float(reported) if isinstance(reported, int | float) and 0 <= reported < LONGEST else None
 
 
 def check_stats(stats: StreamStats) -> None:

@@ -75,7 +75,7 @@ class Telling:
 
     name = provider = "telling"
 
-    def __init__(self, script: Any, count: int, time: float) -> None:
+    def __init__(self, script: Any, count: Any, time: Any) -> None:
         self._behind = ScriptedEngine(script)
         self._count, self._time = count, time
 
@@ -91,9 +91,15 @@ class Telling:
         await self._behind.aclose()
 
 
-@pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("time", [*TIMES, float("nan"), float("inf")])
-async def test_a_run_goes_on_and_its_record_can_be_read(tmp_path: Path, count: int, time: float) -> None:
+@pytest.mark.parametrize(
+    ("count", "time"),
+    [
+        *((count, time) for count in COUNTS for time in (*TIMES, float("nan"), float("inf"))),
+        ("12", "soon"),
+        (12.0, 2j),
+    ],
+)
+async def test_a_run_goes_on_and_its_record_can_be_read(tmp_path: Path, count: Any, time: Any) -> None:
     prompts: list[PromptView] = []
 
     def look() -> str:
