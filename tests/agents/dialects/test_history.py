@@ -144,6 +144,13 @@ def with_calls(calls: list[tuple[str, Any]]) -> Chat:
     return Chat(turns=[{"user": "Hi"}, ChatTurn(role="assistant", calls=declared), *told])
 
 
+def without_null(value: Any) -> Any:
+    """Return a value without the members of its objects that are null, as MiniMax M3's template writes it."""
+    if isinstance(value, dict):
+        return {key: without_null(entry) for key, entry in value.items() if entry is not None}
+    return [without_null(entry) for entry in value] if isinstance(value, list) else value
+
+
 def same(left: Any, right: Any) -> bool:
     """Tell whether two values are the same JSON: 1 is not true, and lists are not tuples."""
     return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
@@ -161,10 +168,12 @@ def test_what_is_written_is_read_back_as_the_same_calls(name: str, data: st.Data
     try:
         prompt = family.bound.template(with_calls(calls), []).render({})
     except PromptError:
-        if form.bare_strings or form.literals in ("gemma", "function-gemma"):
+        # An object without its nulls may be empty, which an element cannot show.
+        if form.bare_strings or form.literals in ("gemma", "function-gemma") or not form.writes_null:
             return
         raise
-    assert same(read_back(family, prompt), calls)
+    written = calls if form.writes_null else [(tool, without_null(arguments)) for tool, arguments in calls]
+    assert same(read_back(family, prompt), written)
 
 
 @pytest.mark.parametrize("name", each([name for name in DIALECTS if name not in TEXT_MARKED]))
