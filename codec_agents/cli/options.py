@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 YAML = (".yaml", ".yml")
 """The endings of the files that `init` and people write pipelines into."""
+
+JSON_LINES = (".jsonl",)
+"""The ending that the pages give to records; any other can be read as well."""
 
 
 class Number(click.FloatRange):
@@ -38,7 +42,17 @@ class Number(click.FloatRange):
 class ExistingPath(click.Path):
     """A path of something that exists. The error names the folder that was searched, and what is there."""
 
-    def __init__(self, *, dir_okay: bool = False, file_okay: bool = True) -> None:
+    def __init__(
+        self, *, endings: Collection[str] = (), dir_okay: bool = False, file_okay: bool = True
+    ) -> None:
+        """Declare a path.
+
+        Args:
+            endings: those of the files that are meant, to name one of them where a folder was given.
+            dir_okay: whether it may be a folder.
+            file_okay: whether it may be a file.
+        """
+        self._endings = endings
         super().__init__(exists=True, dir_okay=dir_okay, file_okay=file_okay, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -53,21 +67,24 @@ class ExistingPath(click.Path):
         except (OSError, ValueError):
             missing = is_folder = False
         if is_folder and not self.dir_okay:
-            self.fail(f"{str(value)!r} is a folder; name a file in it{_such_as(Path(value))}", param, ctx)
+            self.fail(
+                f"{str(value)!r} is a folder; name a file in it{self._such_as(Path(value))}", param, ctx
+            )
         if missing:
             self.fail(
                 f"{self.name.capitalize()} {str(value)!r} does not exist{_searched(Path(value))}", param, ctx
             )
         return super().convert(value, param, ctx)
 
-
-def _such_as(folder: Path) -> str:
-    """Return the first pipeline of a folder, or nothing where it has none, or cannot be read."""
-    try:
-        found = sorted(path for path in islice(folder.iterdir(), MAX_COMPARED) if path.suffix in YAML)
-    except OSError:
-        found = []
-    return f", such as {str(found[0])!r}" if found else ""
+    def _such_as(self, folder: Path) -> str:
+        """Name the first file of a folder that can be meant; nothing if it has none, or cannot be read."""
+        try:
+            found = sorted(
+                path for path in islice(folder.iterdir(), MAX_COMPARED) if path.suffix in self._endings
+            )
+        except OSError:
+            found = []
+        return f", such as {str(found[0])!r}" if found else ""
 
 
 def _searched(path: Path) -> str:
@@ -75,7 +92,10 @@ def _searched(path: Path) -> str:
     return place if place.endswith("?") else f"{place}."
 
 
-pipeline_file = click.argument("file", type=ExistingPath())
+PIPELINE = ExistingPath(endings=YAML)
+RECORD = ExistingPath(endings=JSON_LINES)
+
+pipeline_file = click.argument("file", type=PIPELINE)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 

@@ -15,7 +15,7 @@ from codec_agents.cli import terminal
 from codec_agents.cli.approval import decision
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.inputs import input_option, inputs_of
-from codec_agents.cli.options import ExistingPath, as_json, load, pipeline_file
+from codec_agents.cli.options import PIPELINE, as_json, load, pipeline_file
 from codec_agents.cli.serving import address_of, bound, require_server, secret
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from codec_agents.scale.durable_client import DurableRuns, DurableStatus
 
 state_folder = click.argument("state", type=click.Path(file_okay=False, path_type=Path))
-pipeline_files = click.argument("files", nargs=-1, required=True, type=ExistingPath())
+pipeline_files = click.argument("files", nargs=-1, required=True, type=PIPELINE)
 database_option = click.option(
     "--database",
     envvar="DBOS_SYSTEM_DATABASE_URL",

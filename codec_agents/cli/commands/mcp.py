@@ -9,11 +9,11 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import ExistingPath, load
+from codec_agents.cli.options import PIPELINE, load
 
 
 @click.command("mcp", short_help="Serve the pipelines in FILES as tools of an MCP server.")
-@click.argument("files", nargs=-1, required=True, type=ExistingPath())
+@click.argument("files", nargs=-1, required=True, type=PIPELINE)
 @reporting
 def command(files: tuple[Path, ...]) -> None:
     """Serve the pipelines in FILES as tools, over standard input and output.

@@ -14,7 +14,7 @@ from rich.text import Text
 from codec_agents.cli import terminal
 from codec_agents.cli.documents import cut_answers, result_document
 from codec_agents.cli.exits import DONE, RUN_FAILED, reporting
-from codec_agents.cli.options import ExistingPath, Number, as_json, load
+from codec_agents.cli.options import RECORD, Number, as_json, load
 from codec_agents.exceptions import RecordDamagedError
 from codec_agents.faults import suggest
 from codec_agents.records.exporters import EXPORTERS, jsonl, writer_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from codec_agents.records.trajectories import Trajectory
     from codec_agents.runtime.run import Run
 
-RECORD = ExistingPath()
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 

@@ -11,7 +11,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import ExistingPath, Number, load
+from codec_agents.cli.options import PIPELINE, Number, load
 from codec_agents.cli.serving import address_of, bound, require_server, secret
 from codec_agents.cli.yaml_files import yaml_of
 
@@ -22,7 +22,7 @@ ENGINES = ("auto", "vllm", "sglang", "llamacpp", "codec")
 
 
 @click.command("serve", short_help="Serve a model or a pipeline over HTTP.")
-@click.argument("file", required=False, type=ExistingPath())
+@click.argument("file", required=False, type=PIPELINE)
 @click.option(
     "--script",
     metavar="MODULE:NAME | RULES.yaml | TEXT",

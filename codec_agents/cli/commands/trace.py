@@ -13,12 +13,11 @@ from rich.text import Text
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import ExistingPath, as_json
+from codec_agents.cli.options import RECORD, as_json
 
 if TYPE_CHECKING:
     from codec_agents.trace import Bar, TracedRun
 
-FILES = ExistingPath()
 STYLES = {
     "wait": "bright_black",
     "reasoning": "magenta",
@@ -34,11 +33,11 @@ MAX_ROWS = 60
 
 
 @click.command("trace", short_help="Show recorded runs: waterfall, failures and handoffs.")
-@click.argument("files", nargs=-1, required=True, type=FILES)
+@click.argument("files", nargs=-1, required=True, type=RECORD)
 @as_json
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page for the browser.")
 @click.option(
-    "--map", "maps", multiple=True, type=FILES, help="A map to decode ids with, beside the bundled."
+    "--map", "maps", multiple=True, type=RECORD, help="A map to decode ids with, beside the bundled."
 )
 @click.option("--node", help="Only the nodes whose name contains this.")
 @reporting

@@ -54,6 +54,7 @@ CASES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "no file": ("check none.yaml", 2, ("File 'none.yaml' does not exist in the folder '",)),
     "a file of nearly that name": ("check sond.yaml", 2, ("; did you mean 'sound.yaml'?",)),
     "a folder": ("run .", 2, ("'.' is a folder; name a file in it, such as 'down.yaml'",)),
+    "a folder of records": ("record show .", 2, ("'.' is a folder; name a file in it, such as 'run.jsonl'",)),
     "no folder of a file": ("check no/where.yaml", 2, ("does not exist in the folder '", "no'.")),
     "no folder of records": ("runs list nowhere", 2, ("Directory 'nowhere' does not exist in the folder '",)),
     "a program": ("check program.py", 3, ("program.py:1", "run it with `python`")),
