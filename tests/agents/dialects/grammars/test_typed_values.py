@@ -92,6 +92,11 @@ def test_a_malformed_schema_ends_no_run(word: str, malformed: Any) -> None:
         ({"type": ["array", "null"], "items": ZIP}, "|<item>1|</item>|<item>2|</item>", ["1", "2"]),
         ({"type": ["array", "object"], "items": ZIP}, "|<item>1|</item>", ["1"]),
         ({"type": ["array", "object"], "properties": {"item": {}}}, "|<item>1|</item>", {"item": 1}),
+        (
+            {"type": ["array", "object"], "properties": {"item": {}}},
+            "|<item>1|</item>|<item>2|</item>",
+            [1, 2],
+        ),
         ({"$ref": "#/$defs/Zips"}, "|<item>10001|</item>", ["10001"]),
         ({"additionalProperties": {"$ref": "#/$defs/Zip"}}, "|<a>10001|</a>", {"a": "10001"}),
         (True, "|<item>3|</item>", [3]),
