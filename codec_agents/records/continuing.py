@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
@@ -212,8 +213,10 @@ class KnownEvents:
     def _goes_on(self, node: str) -> None:
         """Forget the recorded ends that a new turn is behind, where the run was stopped: they come anew."""
         self._left.pop(("end",), None)
-        for outcome in get_args(Outcome):
-            self._left.pop(("node", node, outcome), None)
+        # Their loops and maps end behind more rounds and items, too.
+        around = (node[:place] for place, character in enumerate(node) if character == "[")
+        for ended, outcome in product((node, *around), get_args(Outcome)):
+            self._left.pop(("node", ended, outcome), None)
 
     def _ids(self, event: IdsSampled) -> Event | None:
         turn = self._turns.get((event.node, event.turn))

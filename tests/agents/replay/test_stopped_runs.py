@@ -213,3 +213,24 @@ async def test_a_run_that_goes_on_behind_its_end_has_another_end(tmp_path: Path)
     assert (again.text, len(prompts)) == (result.text, 2)
     assert path.read_text(encoding="utf-8").count('"kind":"end"') == before
     assert told(await p.replay(path).execute())["text"] == result.text
+
+
+@BACKENDS
+@pytest.mark.parametrize("kind", ["loop", "map"])
+async def test_rounds_and_items_behind_the_end_are_replayed(tmp_path: Path, kind: str) -> None:
+    """The end of the loop, or of the map, is that of all rounds and items."""
+    asked: list[str] = []
+
+    def script(prompt: PromptView) -> Any:
+        asked.append(prompt.user)
+        if len(asked) == 3:
+            run.cancel(after="turn")
+        return "one\ntwo\nthree\nfour"
+
+    p, path = with_second(kind, script), tmp_path / "run.jsonl"
+    async with p.run_or_recover(path, {"q": "go"}) as run:
+        await run.wait()
+    with anyio.fail_after(5):
+        result = await p.run_or_recover(path, {"q": "go"}).execute()
+        assert len(asked) > 3
+        assert told(await p.replay(path).execute()) == told(result)
