@@ -24,6 +24,9 @@ WRITTEN = {
     # LFM2.5-8B-A1B.jinja
     "lfm2.5": "weather(unit='c', tags=['z', 'a'], spots=[{'lon': 1.5, 'at': 'x'}], "
     'opt={"deep": false, "b": "q"}, when=None)',
+    # lfm2_v2.jinja of trl
+    "lfm2": """weather(unit='c', tags=["z", "a"], spots=[{"lon": 1.5, "at": "x"}], """
+    'opt={"deep": false, "b": "q"}, when=None)',
     # ByteDance-Seed-OSS.jinja
     "seed-oss": "<parameter=unit>c</parameter>\n<parameter=tags>['z', 'a']</parameter>\n"
     "<parameter=spots>[{'lon': 1.5, 'at': 'x'}]</parameter>\n"
