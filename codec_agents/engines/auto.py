@@ -20,6 +20,7 @@ from codec_agents.engines.base import (
     SamplingOptions,
     StreamStats,
     Timeouts,
+    closes_late,
     context_of,
 )
 from codec_agents.engines.codec import CodecEngine, frame_parser, frames_of
@@ -111,6 +112,11 @@ class AutoEngine:
     def found(self) -> HttpEngine | None:
         """The engine that the server turned out to be; None until the first request."""
         return self._found
+
+    @property
+    def closes_late(self) -> bool:
+        """True if the server goes on with a request that is closed; false before the first request, too."""
+        return self._found is not None and closes_late(self._found)
 
     @property
     def http(self) -> HttpEngine:

@@ -81,7 +81,6 @@ class Prefill:
         self._stopped = False
         """Set before the scope is cancelled: a cancelled task runs on to its next checkpoint, and must not
         send."""
-        self._closes = not closes_late(node.engine)
         self._answered: anyio.Event | None = None
         """Of the last request."""
         self._requests = 0
@@ -96,7 +95,7 @@ class Prefill:
     def stop(self) -> None:
         """Send no more, and close the request in flight: the one that counts is sent when `end` returns."""
         self._stopped = True
-        if self._closes:
+        if not closes_late(self._node.engine):
             self._scope.cancel()
 
     async def end(self) -> None:
@@ -104,7 +103,7 @@ class Prefill:
 
         What it still reads, the request that counts would read itself. The node's `first_id` bounds it.
         """
-        if not self._closes and self._answered is not None:
+        if self._answered is not None and not self._scope.cancel_called:
             await self._answered.wait()
 
     async def run(self) -> None:

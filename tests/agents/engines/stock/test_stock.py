@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from codec_agents.engines.auto import AutoEngine
-from codec_agents.engines.base import Timeouts
+from codec_agents.engines.base import Timeouts, closes_late
 from codec_agents.engines.llamacpp import LlamaCppEngine, LostIdsError
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.sglang import SglangEngine
@@ -504,9 +504,11 @@ async def test_auto_asks_who_an_engine_without_ids_is(words, ask, stock, answer)
     async with engine_server(stock, **routes) as server:
         engine = AutoEngine(server.url, handshake=False)
         assert engine.provider == "auto"
+        assert not closes_late(engine)
         frames, _ = await read(engine, ask(words))
     assert ids_of(frames) == answer
     assert engine.provider == "llama_cpp"
+    assert closes_late(engine), "as its server does"
 
 
 async def test_auto_knows_vllm_that_serves_its_paths_for_development(words, ask, stock, answer, tokenize):
