@@ -47,6 +47,7 @@ def numbered(prompt: PromptView) -> Turn:
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_what_reaches_the_second_model_is_its_own_encoding_of_the_first_ones_answer(
     shared_map: Callable[[str], TokenizerMap],
 ) -> None:

@@ -236,6 +236,7 @@ async def endless_server(headers, pieces, *, heard=lambda: None):
         ("dictionary", "plain"),
     ],
 )
+@pytest.mark.slow
 async def test_a_real_body_without_end_is_refused_within_limits(ask_for, kind):
     headers, pieces = ENDLESS[kind]
     async with endless_server(headers, pieces()) as origin:

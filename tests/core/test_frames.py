@@ -545,6 +545,7 @@ def test_mutated_streams_of_other_writers_never_raise_anything_else(data, cut, b
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.slow
 def test_a_large_frame_byte_by_byte_takes_little(fmt):
     data = encoder(fmt).encode(range(40_000), done=True)
     with within():
@@ -552,6 +553,7 @@ def test_a_large_frame_byte_by_byte_takes_little(fmt):
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.slow
 def test_a_large_frame_in_chunks_takes_little(fmt):
     data = encoder(fmt).encode([2**20 + 7] * 500_000, done=True)
     with within():

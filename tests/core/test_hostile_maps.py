@@ -117,6 +117,7 @@ def each(names: Iterable[str]) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", each(USED))
+@pytest.mark.slow
 def test_what_is_a_map_is_used_rightly(name):
     make, text = USED[name]
     data = make()

@@ -289,6 +289,7 @@ def test_a_megabyte_after_done_is_refused(fmt):
         ("protobuf-delta", encoder("protobuf-delta").encode([5])),
     ],
 )
+@pytest.mark.slow
 def test_a_chunk_of_tiny_frames_is_read(fmt, frame):
     count = 2**18 // len(frame)
     with within():
@@ -453,6 +454,7 @@ def bomb(request):
 
 
 @pytest.mark.parametrize("step", [100, 2**30])
+@pytest.mark.slow
 def test_a_bomb_costs_its_budget_and_no_more(bomb, step):
     encoding, body = bomb
     with within(), pytest.raises(DecompressionBudgetError):

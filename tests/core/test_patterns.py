@@ -366,6 +366,7 @@ def test_patterns_that_are_long_cost_little(name):
         assert "".join(pretokenizer_of(None, COSTLY[name]).cut("ab" * 50)) == "ab" * 50
 
 
+@pytest.mark.slow
 def test_a_search_that_follows_many_attempts_at_once_is_stopped():
     """Each character of the text begins an attempt that goes on for thousands more."""
     search = PatternSearch(PatternCode(parse_pattern("a(?:a|b){2000}c|a(?:a|b){2000}d")))

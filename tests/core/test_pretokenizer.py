@@ -180,6 +180,7 @@ def test_every_character_has_the_category_of_the_reference():
     assert TARGET.read_text(encoding="utf-8") == module_text()
 
 
+@pytest.mark.slow
 def test_white_space_is_that_of_the_reference():
     everything = "".join(chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000)
     runs = pre_tokenizers.Split(Regex(r"\S+"), "removed").pre_tokenize_str(everything)

@@ -89,6 +89,7 @@ def test_ids_equal_the_reference_but_for_other_numbers(map_id, shared_map):
 
 
 @pytest.mark.parametrize("map_id", FLATTENED)
+@pytest.mark.slow
 def test_the_program_is_preferred_because_it_gives_the_models_ids(map_id, shared_map):
     """After a space: of all numbers for which program and pattern differ, the program is right for each."""
     tokenizer_map = shared_map(map_id)
@@ -133,6 +134,7 @@ OTHER_PROGRAMS = {
 
 
 @pytest.mark.parametrize("program", OTHER_PROGRAMS)
+@pytest.mark.slow
 def test_the_ids_of_a_text_are_those_of_its_pieces_under_other_programs(program, shared_map):
     phi = shared_map("microsoft/phi-4")
     tokenizer_map = msgspec.structs.replace(phi, pre_tokenizer_program=OTHER_PROGRAMS[program])

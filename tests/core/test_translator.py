@@ -64,6 +64,7 @@ def test_a_long_word_takes_linear_time(target, shared_map):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("target", ["qwen/qwen2", "meta-llama/llama-2"])
 @pytest.mark.parametrize("name", ADVERSARIAL)
+@pytest.mark.slow
 def test_adversarial_texts_are_translated_in_little_time_and_memory(name, target, size, shared_map):
     source, target = shared_map("microsoft/phi-4"), shared_map(target)
     ids = pick_tokenizer(source).encode_ordinary(ADVERSARIAL[name](size))

@@ -45,6 +45,7 @@ def with_tokenize(app, tokenizer_map):
     return served
 
 
+@pytest.mark.slow
 def test_the_travel_desk_runs_on_stock_engines(models):
     letters, words = bundled_map("demo/bytes"), bundled_map("demo/words")
     planner = create_app(ScriptedBackend.of(letters, models.planner, "planner"))

@@ -58,6 +58,7 @@ async def test_a_random_graph_gives_the_same_however_it_runs(number: int, tmp_pa
 
 
 @pytest.mark.parametrize("number", GRAPHS)
+@pytest.mark.slow
 async def test_leaving_a_random_graph_leaves_nothing_but_a_prefix(number: int, tmp_path: Path) -> None:
     record, draw, before = tmp_path / "run.jsonl", random.Random(number), tasks()
     began = time.perf_counter()

@@ -82,6 +82,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 def test_a_client_that_never_ends_its_line_gets_a_typed_error(tmp_path: Path) -> None:
     pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
     (tmp_path / "echo.yaml").write_text(PIPELINE)

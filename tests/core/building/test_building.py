@@ -334,6 +334,7 @@ def mutated_file(random: Random) -> Any:
     return file
 
 
+@pytest.mark.slow
 def test_any_other_value_makes_a_map_or_a_typed_error(tmp_path: Path) -> None:
     random, made = Random(2), 0
     path = tmp_path / "tokenizer.json"
@@ -492,6 +493,7 @@ class TestGguf:
         with pytest.raises(MapBuildError, match="the metadata has more than"):
             read_gguf_metadata(path, lambda _: False)
 
+    @pytest.mark.slow
     def test_random_damage_makes_a_map_or_a_typed_error(self, tmp_path: Path) -> None:
         whole = gguf(
             {

@@ -150,6 +150,7 @@ HOSTILE = {
 
 @pytest.mark.memory
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.slow
 def test_cost_is_bounded_by_the_size_of_the_file(name, tmp_path):
     kind, make, message = HOSTILE[name]
     content = make()

@@ -129,6 +129,7 @@ def assert_equal(reference: Tokenizer, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", BYTE_LEVEL)
+@pytest.mark.slow
 def test_steps_over_bytes(name, tmp_path):
     reference = Tokenizer(byte_level_model())
     reference.pre_tokenizer = pre_tokenizers.Sequence(BYTE_LEVEL[name])
@@ -245,6 +246,7 @@ def test_a_stream_gets_one_space_before_it(tmp_path):
 
 
 @pytest.mark.parametrize("skips_merges", [False, True])
+@pytest.mark.slow
 def test_what_is_beside_a_byte_without_a_token_merges(skips_merges, tmp_path):
     """SmolLM2's vocabulary, for one, has no tokens for some control characters."""
     alphabet = [character for byte, character in enumerate(ALPHABET) if byte not in (0x04, 0x2D, 0xE3)]

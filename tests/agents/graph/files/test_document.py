@@ -125,7 +125,14 @@ def test_a_number_that_no_float_holds_is_a_fault(number):
     assert (fault.place, fault.found) == ("a", f"the number {number} is too large")
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "x: " + "{a: " * 5_000, "a" * (MAX_DOCUMENT_CHARACTERS + 1)])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("[" * 100_000, marks=pytest.mark.slow),
+        "x: " + "{a: " * 5_000,
+        "a" * (MAX_DOCUMENT_CHARACTERS + 1),
+    ],
+)
 def test_what_is_too_deep_or_too_big_is_refused(text):
     assert read_document(text).faults
 

@@ -181,7 +181,7 @@ def test_a_file_without_end_is_not_read_to_its_end() -> None:
         "nodes: " + "[" * 100 + "]" * 100,
         "nodes: " + "{a: " * 100 + "1" + "}" * 100,
         "nodes:\n" + "".join("  " * level + "a:\n" for level in range(1, 100)),
-        "nodes: " + "[" * 50_000,
+        pytest.param("nodes: " + "[" * 50_000, marks=pytest.mark.slow),
     ],
     ids=["sequences", "mappings", "blocks", "unclosed"],
 )
