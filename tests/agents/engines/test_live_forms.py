@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from contextlib import aclosing
 from typing import Any
@@ -17,6 +18,7 @@ from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import NodeFailedError
 from tests.agents.engines.live_engines import each, live_engine
+from tests.agents.engines.test_live_handoffs import TIE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
@@ -125,9 +127,8 @@ async def test_a_router_of_an_enforcing_engine_always_has_a_label(kind: str) -> 
         assert all(0 < probability <= 1 for probability in told.values())
         assert sum(told.values()) <= 1.001
         first = results[0].probabilities["way"]
-        both = (
-            told.keys() & first.keys()
-        )  # llama.cpp tells what is among the most probable ids, and the drawn one
-        assert {label: told[label] for label in both} == pytest.approx(
-            {label: first[label] for label in both}, rel=0.1
-        ), "whichever was drawn"
+        # llama.cpp tells what is among the most probable ids, and the drawn one.
+        for label in told.keys() & first.keys():
+            apart = abs(math.log(told[label] / first[label]))
+            # Requests that share a batch may be rounded otherwise.
+            assert apart < TIE, f"{label}: {told[label]} and {first[label]}, whichever was drawn"

@@ -41,4 +41,6 @@ async def test_the_engine_s_own_times_are_in_the_handoff(kind: str) -> None:
     assert report.engine_prefill is not None
     assert (report.engine_queue is not None) == queues
     told = report.engine_prefill + (report.engine_queue or 0.0)
-    assert 0 < told <= report.parts["engine"], "parts of the time between the request and the first id"
+    # An engine may begin before this process, on a busy machine, has noted that the request is written.
+    between = report.parts["request"] + report.parts["engine"]
+    assert 0 < told <= between, "parts of the time between the request and the first id"
