@@ -13,7 +13,7 @@ from rich.text import Text
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import RECORD, as_json
+from codec_agents.cli.options import RECORD, ExistingPath, as_json
 
 if TYPE_CHECKING:
     from codec_agents.trace import Bar, TracedRun
@@ -37,7 +37,7 @@ MAX_ROWS = 60
 @as_json
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page for the browser.")
 @click.option(
-    "--map", "maps", multiple=True, type=RECORD, help="A map to decode ids with, beside the bundled."
+    "--map", "maps", multiple=True, type=ExistingPath(), help="A map to decode ids with, beside the bundled."
 )
 @click.option("--node", help="Only the nodes whose name contains this.")
 @reporting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,10 @@ from codec_agents import Chat, Pipeline, tool
 from codec_agents.exceptions import ReplayError
 from codec_agents.records.reader import read_record
 from codec_agents.runtime.result import RunResult
-from codec_agents.testing import Call, PromptView, Say, ScriptedModel, Wait
-from tests.agents.patient import Patient
+from codec_agents.testing import Call, PromptView, Say
+from tests.agents.stopping import LATER, engine_of, with_second
 
 pytestmark = pytest.mark.anyio
-
-LATER = Wait(0)
-"""Begins another frame, which comes when nothing else can happen."""
 
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 
@@ -42,10 +40,6 @@ async def stopped(p: Pipeline, path: Path) -> RunResult:
         run.cancel(after="turn")
         with anyio.fail_after(5):
             return await run.wait()
-
-
-def engine_of(script: Any) -> Patient:
-    return Patient(ScriptedModel(script=script, ids_a_frame=1000))
 
 
 def one(script: Any, tools: list[Any], **fields: Any) -> Pipeline:
@@ -102,26 +96,6 @@ async def test_results_that_no_turn_has_read_stay_unread(tmp_path: Path) -> None
     assert replayed.histories["m"].unread
 
 
-def with_second(kind: str, script: Any) -> Pipeline:
-    engine, p = engine_of(script), Pipeline("two").input("q").sink("out").sink("late")
-    common: dict[str, Any] = {"engine": engine, "map": "demo/bytes", "prompt": Chat(user="{x}")}
-    body = Pipeline("body").input("x").sink("y", text=False)
-    body.model("m", **common).connect("x", "m").connect("m", "y")
-    p.model("first", **common).connect("q", "first")
-    match kind:
-        case "model":
-            p.model("second", **common)
-        case "router":
-            p.router("second", **common, labels={"one": "then", "no": "then"})
-            p.function("then", lambda value: value, wants="text").connect("q", "then").connect("then", "late")
-        case "loop":
-            p.loop("second", body, turns=5, feedback={"y": "x"})
-        case "map":
-            p.map("second", body, parallel=1)
-    p.connect("first", "out").connect("first", "second")
-    return p if kind == "router" else p.connect("second", "late")
-
-
 @BACKENDS
 @pytest.mark.parametrize("kind", ["model", "router", "loop", "map"])
 async def test_what_was_not_begun_is_not_begun(tmp_path: Path, kind: str) -> None:
@@ -134,17 +108,23 @@ async def test_what_was_not_begun_is_not_begun(tmp_path: Path, kind: str) -> Non
         assert told(await p.replay(path).execute()) == told(result)
 
 
+def stopping_third(asked: list[str], stop: Callable[[], None]) -> Callable[[PromptView], str]:
+    """Return a script that notes what it is asked, and calls `stop` when it is asked for the third time."""
+
+    def script(prompt: PromptView) -> str:
+        asked.append(prompt.user)
+        if len(asked) == 3:
+            stop()
+        return "one\ntwo\nthree\nfour"
+
+    return script
+
+
 @BACKENDS
 @pytest.mark.parametrize("kind", ["loop", "map"])
 async def test_rounds_and_items_that_had_begun_end(tmp_path: Path, kind: str) -> None:
     asked: list[str] = []
-
-    def script(prompt: PromptView) -> Any:
-        asked.append(prompt.user)
-        if len(asked) == 3:
-            run.cancel(after="turn")
-        return "one\ntwo\nthree\nfour"
-
+    script = stopping_third(asked, lambda: run.cancel(after="turn"))
     p, path = with_second(kind, script), tmp_path / "run.jsonl"
     async with p.run({"q": "go"}, record=path) as run:
         with anyio.fail_after(5):
@@ -220,13 +200,7 @@ async def test_a_run_that_goes_on_behind_its_end_has_another_end(tmp_path: Path)
 async def test_rounds_and_items_behind_the_end_are_replayed(tmp_path: Path, kind: str) -> None:
     """The end of the loop, or of the map, is that of all rounds and items."""
     asked: list[str] = []
-
-    def script(prompt: PromptView) -> Any:
-        asked.append(prompt.user)
-        if len(asked) == 3:
-            run.cancel(after="turn")
-        return "one\ntwo\nthree\nfour"
-
+    script = stopping_third(asked, lambda: run.cancel(after="turn"))
     p, path = with_second(kind, script), tmp_path / "run.jsonl"
     async with p.run_or_recover(path, {"q": "go"}) as run:
         await run.wait()

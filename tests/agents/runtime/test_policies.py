@@ -36,6 +36,7 @@ from codec_agents.testing import (
     ScriptedModel,
     Wait,
 )
+from tests.agents.stopping import LATER, with_second
 from tests.timing import happens
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
@@ -414,30 +415,9 @@ async def test_cancelling_after_the_turn_begins_nothing_that_asks_a_model(kind: 
 
     def script(prompt: PromptView) -> Any:
         asked.append(prompt.user.strip())
-        return [Say("one\n"), Wait(0.05), Say("two\nthree")]
+        return [Say("one\n"), LATER, Say("two\nthree")]
 
-    engine, p = ScriptedEngine(script), Pipeline("two").input("q").sink("out").sink("late")
-    body = Pipeline("body").input("x").sink("y", text=False)
-    body.model("m", engine=engine, map="demo/bytes", prompt=Chat(user="{x}")).connect("x", "m").connect(
-        "m", "y"
-    )
-    p.model("first", engine=engine, map="demo/bytes", prompt=Chat(user="{x}")).connect("q", "first")
-    match kind:
-        case "model":
-            p.model("second", engine=engine, map="demo/bytes", prompt=Chat(user="{x}"))
-        case "router":
-            chat = Chat(user="{x}")
-            p.router(
-                "second", engine=engine, map="demo/bytes", prompt=chat, labels={"one": "then", "no": "then"}
-            )
-            p.function("then", lambda value: value, wants="text").connect("q", "then").connect("then", "late")
-        case "loop":
-            p.loop("second", body, turns=5, feedback={"y": "x"})
-        case "map":
-            p.map("second", body, parallel=1)
-    p.connect("first", "out").connect("first", "second")
-    if kind != "router":
-        p.connect("second", "late")
+    p = with_second(kind, script)
     async with p.run({"q": "go"}) as run:
         await anext(run.text("out"))
         run.cancel(after="turn")
